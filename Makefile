@@ -1,0 +1,107 @@
+# Scalpel. `make` builds the commands and the library into build/, `make test` runs every test,
+# `make help` lists the rest. Needs a C11 compiler and make; OpenMP is used when the compiler has it.
+
+CC    ?= cc
+AR    ?= ar
+BUILD ?= build
+ifeq ($(origin CC),default)
+CC := cc
+endif
+
+# Warnings are errors with WERROR=1 (continuous integration sets it; a newer compiler must not break a user).
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wstrict-prototypes -Wmissing-prototypes
+WERROR ?= 0
+SAN    ?= 0
+OPT    ?= -O2
+# No -ffast-math, and multiply-add is fused only where it is written: results are the same bits everywhere.
+CFLAGS_ALL := -std=c11 $(OPT) -g -ffp-contract=off -fPIC -I. $(WARN) $(if $(filter 1,$(WERROR)),-Werror) \
+	$(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+	$(CFLAGS)
+comma := ,
+LIBS := -lm
+
+# OpenMP when the compiler can link it; OMP=0 builds the serial version.
+OMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo 1 || echo 0)
+ifeq ($(OMP),1)
+CFLAGS_ALL += -fopenmp
+else
+CFLAGS_ALL += -Wno-unknown-pragmas
+endif
+
+ARCH := $(shell $(CC) -dumpmachine)
+
+# Sources: each folder's commands are *_main.c and cmd_*.c, everything else is library.
+COMMAND_SRC := $(wildcard */cmd_*.c */*_main.c) tensor/cli.c
+COMMAND_SRC := $(filter-out tests/%,$(COMMAND_SRC))
+LIB_SRC     := $(filter-out $(COMMAND_SRC),$(wildcard tensor/*.c tokenizer/*.c qwen/*.c sae/*.c convert/*.c))
+LIB_OBJ     := $(LIB_SRC:%.c=$(BUILD)/%.o)
+CLI_OBJ     := $(BUILD)/tensor/cli.o
+COMMANDS    := qwen sae convert
+
+# make test ONLY="json safetensors" builds and runs just those files.
+ONLY     ?=
+TEST_SRC := $(if $(ONLY),$(ONLY:%=tests/test_%.c),$(filter-out tests/test_main.c,$(wildcard tests/test_*.c)))
+TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/test_main.o
+
+all: $(COMMANDS:%=$(BUILD)/%) $(BUILD)/libscalpel.a $(BUILD)/libscalpel.so
+
+ifneq (,$(findstring x86_64,$(ARCH)))
+$(BUILD)/tensor/kernels_avx2.o: CFLAGS_ALL += -mavx2 -mfma -mf16c
+$(BUILD)/tensor/kernels_avx512.o: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+endif
+
+# Objects are rebuilt when the flags change.
+FLAGS_FILE := $(BUILD)/flags
+$(FLAGS_FILE): FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' > $@
+
+$(BUILD)/%.o: %.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DBUILD_DIR='"$(BUILD)"' -MMD -MP -c $< -o $@
+
+$(BUILD)/libscalpel.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/libscalpel.so: $(LIB_OBJ)
+	$(CC) $(CFLAGS_ALL) -shared $^ -o $@ $(LIBS)
+
+define COMMAND_RULE
+$(BUILD)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/cmd_*.c $(1)/$(1)_main.c)) $(CLI_OBJ) $(BUILD)/libscalpel.a
+	$$(CC) $$(CFLAGS_ALL) $$^ -o $$@ $$(LIBS)
+endef
+$(foreach c,$(COMMANDS),$(eval $(call COMMAND_RULE,$(c))))
+
+# The list of test files, written only when it changes.
+$(BUILD)/test_list.inc: FORCE
+	@mkdir -p $(@D)
+	@for f in $(TEST_SRC); do n=$${f#tests/test_}; echo "TEST_FILE($${n%.c})"; done | sort > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/tests/test_main.o: $(BUILD)/test_list.inc
+$(BUILD)/tests/test_main.o: CFLAGS_ALL += -I$(BUILD)
+
+$(BUILD)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
+
+test: $(if $(ONLY),,all) $(BUILD)/tests/run
+	@$(BUILD)/tests/run
+
+format:
+	clang-format -i $(wildcard */*.c */*.h)
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo 'make              the commands qwen, sae, convert and libscalpel in $(BUILD)/'
+	@echo 'make test         build and run every test; ONLY="json forward" picks files'
+	@echo 'make format       clang-format over all sources'
+	@echo 'make clean        remove $(BUILD)/'
+	@echo 'Variables: CC=clang  OMP=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
+
+FORCE:
+.PHONY: all test format clean help FORCE
+.DELETE_ON_ERROR:
+-include $(wildcard $(BUILD)/*/*.d)

@@ -1,0 +1,41 @@
+/* Choosing the next token from logits. */
+#ifndef QWEN_SAMPLE_H
+#define QWEN_SAMPLE_H
+
+#include "tensor/err.h"
+#include "tensor/rng.h"
+
+#include <stddef.h>
+
+typedef struct {
+    float temperature;    /* 0 = greedy (lowest id among equals) */
+    int top_k;            /* keep the k largest; 0 = all */
+    float top_p;          /* keep the smallest set with at least this mass (nucleus); 1 = all */
+    float min_p;          /* keep p >= min_p * max p; 0 = all */
+    float repeat_penalty; /* HF's repetition_penalty over prompt and output; 1 = none */
+    uint64_t seed;
+} qwen_sampling;
+
+qwen_sampling qwen_sampling_default(void); /* greedy, seed 42 */
+int qwen_sampling_check(const qwen_sampling *p, tn_err *e);
+
+typedef struct {
+    qwen_sampling params;
+    tn_rng rng;
+    int vocab;
+    float *probs;     /* [vocab] scratch, in the caller's block */
+    int32_t *order;   /* [vocab] scratch */
+    unsigned char *seen; /* [vocab] 1 for ids in prompt or output */
+} qwen_sampler;
+
+/* Scratch for a vocabulary of `vocab`, carved from the caller's block. Order of the filters: penalty,
+ * temperature, top-k, top-p, min-p (as in HF transformers). */
+size_t qwen_sampler_bytes(int vocab);
+int qwen_sampler_init(qwen_sampler *s, const qwen_sampling *params, int vocab, void *mem, size_t cap,
+                      tn_err *e);
+void qwen_sampler_reset(qwen_sampler *s, uint64_t seed); /* forgets seen tokens, reseeds */
+void qwen_sampler_accept(qwen_sampler *s, int32_t token); /* mark as seen */
+/* The next token; marks it as seen. logits [vocab] are read only. */
+int32_t qwen_sampler_next(qwen_sampler *s, const float *logits);
+
+#endif

@@ -1,0 +1,93 @@
+/* The arithmetic of the forward pass and of training, as a table of functions.
+ *
+ * Tiers: "scalar" is the portable definition that the tests believe; "avx2" and "avx512" do the same
+ * with intrinsics and are chosen at run time. Callers hold a `tn_exec` (which table, how many threads)
+ * and never name an instruction set.
+ *
+ * Order of sums. In matmul each output element is a sum over k in a fixed order that depends only on k
+ * and the tier, never on n, m, or how the work was split: one row gives the same bits in prefill, decode
+ * and batch, for any number of threads.
+ *
+ * Unless said otherwise pointers need no alignment beyond float's, outputs do not overlap inputs, and
+ * n = 0 is allowed.
+ */
+#ifndef TENSOR_KERNELS_H
+#define TENSOR_KERNELS_H
+
+#include "tensor/dtype.h"
+
+typedef struct {
+    const char *name; /* "scalar", "avx2", "avx512" */
+
+    /* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m
+     * w holds elements of the type in the name (16-bit ones may be at odd addresses: files do not
+     * promise alignment). Serial: tn_linear splits and tiles. */
+    void (*matmul_f32)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                       size_t n, size_t m, size_t k);
+    void (*matmul_f16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                       size_t n, size_t m, size_t k);
+    void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                        size_t n, size_t m, size_t k);
+
+    /* sum_i a[i] * b[i], the same order as matmul_f32 */
+    float (*dot)(const float *a, const float *b, size_t n);
+    /* y[i] += a * x[i] */
+    void (*axpy)(float *y, float a, const float *x, size_t n);
+    /* y[i] += x[i]; y may equal x */
+    void (*add)(float *y, const float *x, size_t n);
+
+    /* y[i] = x[i] / sqrt(mean_j x[j]^2 + eps) * gain[i]; y may equal x
+     * (Zhang & Sennrich 2019, arXiv:1910.07467) */
+    void (*rmsnorm)(float *y, const float *x, const float *gain, size_t d, float eps);
+    /* Rotates pairs (x[i], x[i + half]) by the angle whose cosine and sine are given:
+     * x[i] = x[i]*c[i] - x[i+half]*s[i], x[i+half] = x[i+half]*c[i] + x[i]*s[i]   i < half
+     * (rotate-half form of Su et al. 2021, arXiv:2104.09864) */
+    void (*rope)(float *x, const float *c, const float *s, size_t half);
+    /* x = exp(x - max) / sum, in place; n >= 1 */
+    void (*softmax)(float *x, size_t n);
+    /* y[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; y may equal gate or up (Shazeer 2020,
+     * arXiv:2002.05202) */
+    void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
+
+    /* One Adam step (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) over p, g, m, v [n]:
+     * m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g^2; p -= lr * (m/c1) / (sqrt(v/c2) + eps)
+     * with c1 = 1-b1^t, c2 = 1-b2^t. */
+    void (*adam)(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
+                 float eps, float c1, float c2);
+} tn_kernels;
+
+/* The best table this processor and operating system run, or the one called `name`; NULL when `name`
+ * is unknown or cannot run here. name NULL or "" = best. Tables are constants. */
+const tn_kernels *tn_kernels_select(const char *name);
+/* Table i of those that run here, best first; NULL beyond the last. "scalar" is always there. */
+const tn_kernels *tn_kernels_at(int i);
+
+/* How to run: handed to everything that computes. Copy freely. */
+typedef struct {
+    const tn_kernels *k;
+    int threads; /* >= 1 */
+} tn_exec;
+
+/* Best kernels (or those called `isa`), `threads` threads (0 = one per core). k is NULL when `isa` cannot
+ * run here. */
+tn_exec tn_exec_make(const char *isa, int threads);
+
+/* A matrix that stays where it is, in the type it is stored in. */
+typedef struct {
+    const void *data; /* [rows, cols], row-major, F32, F16 or BF16 */
+    tn_dtype dtype;
+    size_t rows, cols;
+} tn_mat;
+
+/* y[n, w.rows] = x[n, w.cols] · wᵀ + bias[w.rows] (bias may be NULL), split over output columns and
+ * tiled so that a block of w is read from memory once for all n rows. This is HF's nn.Linear. */
+void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n);
+
+/* The same with strides: y[i*ldy + j], x[i*ldx + k], all F32, w[j*ldw + k]. Used for gradients. */
+void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w,
+                   size_t ldw, size_t n, size_t m, size_t k);
+
+/* dst[cols, rows] = srcᵀ, src[rows, cols] with row stride ld. */
+void tn_transpose(tn_exec ex, float *dst, const float *src, size_t rows, size_t cols, size_t ld);
+
+#endif

@@ -1,0 +1,43 @@
+/* The only door to the operating system: files, clock, cores, terminal. A port replaces os_posix.c. */
+#ifndef TENSOR_OS_H
+#define TENSOR_OS_H
+
+#include "tensor/base.h"
+#include "tensor/err.h"
+
+/* A file's bytes, mapped read-only. */
+typedef struct {
+    const void *data; /* NULL when the file is empty */
+    size_t size;      /* bytes */
+} tn_map;
+
+/* Maps the whole of `path`. Errors: TN_EIO "PATH: No such file or directory". */
+int tn_map_file(tn_map *out, const char *path, tn_err *e);
+void tn_unmap_file(tn_map *m);
+
+int tn_file_exists(const char *path);
+/* Creates the directory and its missing parents; an existing one is fine. */
+int tn_make_dirs(const char *path, tn_err *e);
+int tn_remove_file(const char *path); /* 0, or -1 when it could not be removed */
+
+/* dst = dir "/" name. TN_EARG when it does not fit in cap. */
+int tn_path_join(char *dst, size_t cap, const char *dir, const char *name, tn_err *e);
+
+/* A file that appears under its name only when it is complete: written as PATH.tmp-PID, flushed and
+ * renamed by tn_out_commit. Errors stick: the first one is kept and reported by commit, so writers
+ * need not check each call. */
+typedef struct tn_out tn_out;
+int tn_out_open(tn_out **out, const char *path, tn_err *e);
+int tn_out_write(tn_out *o, const void *bytes, size_t n);
+int tn_out_commit(tn_out *o, tn_err *e); /* frees o whether or not it succeeds */
+void tn_out_discard(tn_out *o);          /* frees o and removes the temporary file; NULL is fine */
+
+/* tn_out_open + write + commit. */
+int tn_write_file(const char *path, const void *bytes, size_t n, tn_err *e);
+
+double tn_now(void);     /* seconds of a monotonic clock */
+int tn_core_count(void); /* usable cores, at least 1 */
+int tn_is_terminal(int fd);
+size_t tn_peak_memory(void); /* largest resident size so far in bytes, 0 when unknown */
+
+#endif

@@ -1,0 +1,18 @@
+/* One loop over cores: OpenMP when compiled with it, serial otherwise.
+ *
+ * Work is split over independent outputs only and every reduction keeps a fixed order, so results do
+ * not depend on the number of threads.
+ */
+#ifndef TENSOR_PAR_H
+#define TENSOR_PAR_H
+
+#include "tensor/base.h"
+
+/* Does items begin … end-1 of the loop. Ranges of different calls do not overlap. */
+typedef void (*tn_range_fn)(void *ctx, size_t begin, size_t end);
+
+/* Calls fn on ranges that together cover 0 … n-1, on at most `threads` threads, each range a multiple of
+ * `grain` items long except the last. Returns when all are done. */
+void tn_parallel_for(size_t n, size_t grain, int threads, tn_range_fn fn, void *ctx);
+
+#endif
