@@ -63,8 +63,8 @@ int tn_json_copy(tn_json v, char *dst, size_t cap);
 /* Writer. Commas are put in by themselves; the caller keeps begin/end and key/value in step. */
 typedef struct {
     tn_buf *out;
-    int need_comma;
-    int indent; /* spaces per level, 0 = all on one line */
+    int need_comma; /* state of the separator, see json_write.c */
+    int indent;     /* spaces per level, 0 = all on one line */
     int depth;
 } tn_json_out;
 
