@@ -1,10 +1,6 @@
 /* The loop over cores of par.h. */
 #include "tensor/par.h"
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
 void tn_parallel_for(size_t n, size_t grain, int threads, tn_range_fn fn, void *ctx) {
     if (n == 0) return;
     if (grain == 0) grain = 1;
