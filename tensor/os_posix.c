@@ -1,0 +1,245 @@
+/* The operating system, as POSIX offers it: the one file a port to another system replaces (see os.h).
+ *
+ * Every message is `PATH: reason`, with the system's own words for the reason.
+ */
+#define _GNU_SOURCE      /* sched_getaffinity, and everything of POSIX.1-2008 */
+#define _DARWIN_C_SOURCE /* the same on macOS */
+#include "tensor/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+/* TN_EIO with the system's reason. */
+static int fail_errno(tn_err *e, const char *path, int reason) {
+    return tn_fail(e, TN_EIO, "%s: %s", path, strerror(reason));
+}
+
+/* ---- reading ---- */
+
+int tn_map_file(tn_map *out, const char *path, tn_err *e) {
+    *out = (tn_map){NULL, 0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(e, path, errno);
+
+    struct stat st;
+    int rc = TN_OK;
+    if (fstat(fd, &st) != 0) {
+        rc = fail_errno(e, path, errno);
+    } else if (S_ISDIR(st.st_mode)) {
+        rc = fail_errno(e, path, EISDIR);
+    } else if (!S_ISREG(st.st_mode)) {
+        rc = tn_fail(e, TN_EIO, "%s: not a regular file", path);
+    } else if ((uintmax_t)st.st_size > SIZE_MAX) {
+        rc = fail_errno(e, path, EFBIG);
+    } else if (st.st_size > 0) { /* an empty mapping is an error to mmap */
+        size_t size = (size_t)st.st_size;
+        void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED)
+            rc = fail_errno(e, path, errno);
+        else
+            *out = (tn_map){data, size};
+    }
+    close(fd); /* the mapping stays */
+    return rc;
+}
+
+void tn_unmap_file(tn_map *m) {
+    if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
+    *m = (tn_map){NULL, 0};
+}
+
+/* ---- names ---- */
+
+int tn_file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+int tn_remove_file(const char *path) {
+    return unlink(path) == 0 ? 0 : -1;
+}
+
+/* One directory; fine when it is there already. */
+static int make_dir(const char *path, tn_err *e) {
+    if (mkdir(path, 0777) == 0) return TN_OK;
+    int reason = errno;
+    struct stat st;
+    if (stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) return TN_OK;
+        reason = ENOTDIR;
+    }
+    return fail_errno(e, path, reason);
+}
+
+int tn_make_dirs(const char *path, tn_err *e) {
+    size_t len = strlen(path);
+    char *part = malloc(len + 1);
+    if (!part) return tn_fail(e, TN_ENOMEM, "%s: no memory for its name", path);
+    memcpy(part, path, len + 1);
+    int rc = TN_OK;
+    for (size_t i = 1; i < len && rc == TN_OK; i++) {
+        if (part[i] != '/') continue;
+        part[i] = '\0';
+        rc = make_dir(part, e);
+        part[i] = '/';
+    }
+    free(part);
+    return rc == TN_OK ? make_dir(path, e) : rc;
+}
+
+int tn_path_join(char *dst, size_t cap, const char *dir, const char *name, tn_err *e) {
+    size_t len = strlen(dir);
+    const char *slash = len > 0 && dir[len - 1] == '/' ? "" : "/";
+    int n = snprintf(dst, cap, "%s%s%s", dir, slash, name);
+    if (n < 0 || (size_t)n >= cap)
+        return tn_fail(e, TN_EARG, "%.200s/%.200s: file name is too long", dir, name);
+    return TN_OK;
+}
+
+/* ---- writing ---- */
+
+#define OUT_BUFFER 65536
+
+struct tn_out {
+    char *path, *tmp; /* tmp: where the bytes go until commit; NULL when they go straight to path */
+    int fd;
+    int reason;  /* errno of the first failure, 0 = none so far */
+    size_t held; /* bytes waiting in buffer */
+    char buffer[OUT_BUFFER];
+};
+
+/* Frees everything; the temporary file, if there still is one, is the caller's business. */
+static void out_free(tn_out *o) {
+    free(o->path);
+    free(o->tmp);
+    free(o);
+}
+
+int tn_out_open(tn_out **out, const char *path, tn_err *e) {
+    *out = NULL;
+    size_t len = strlen(path);
+    tn_out *o = calloc(1, sizeof *o);
+    if (o) o->path = malloc(len + 1);
+    if (o) o->tmp = malloc(len + 32);
+    if (!o || !o->path || !o->tmp) {
+        if (o) out_free(o);
+        return tn_fail(e, TN_ENOMEM, "%s: no memory to write it", path);
+    }
+    memcpy(o->path, path, len + 1);
+    snprintf(o->tmp, len + 32, "%s.tmp-%ld", path, (long)getpid());
+
+    /* A device, a pipe or a link must not be replaced by a file of its name. */
+    struct stat st;
+    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        free(o->tmp);
+        o->tmp = NULL;
+    }
+    o->fd = open(o->tmp ? o->tmp : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (o->fd < 0) {
+        int reason = errno;
+        out_free(o);
+        return fail_errno(e, path, reason);
+    }
+    *out = o;
+    return TN_OK;
+}
+
+/* Hands n bytes to the system, however many calls that takes. */
+static void write_all(tn_out *o, const char *p, size_t n) {
+    const size_t most = (size_t)1 << 30; /* some systems refuse more in one call */
+    while (n > 0 && !o->reason) {
+        ssize_t done = write(o->fd, p, n < most ? n : most);
+        if (done >= 0) {
+            p += done;
+            n -= (size_t)done;
+        } else if (errno != EINTR) {
+            o->reason = errno;
+        }
+    }
+}
+
+int tn_out_write(tn_out *o, const void *bytes, size_t n) {
+    if (n > OUT_BUFFER - o->held) {
+        write_all(o, o->buffer, o->held);
+        o->held = 0;
+    }
+    if (n > OUT_BUFFER) {
+        write_all(o, bytes, n);
+    } else if (n > 0) {
+        memcpy(o->buffer + o->held, bytes, n);
+        o->held += n;
+    }
+    return o->reason ? TN_EIO : TN_OK;
+}
+
+int tn_out_commit(tn_out *o, tn_err *e) {
+    write_all(o, o->buffer, o->held);
+    /* The bytes must be on the disk before the name is: a crash leaves the old file or the new one. */
+    if (!o->reason && o->tmp && fsync(o->fd) != 0) o->reason = errno;
+    if (close(o->fd) != 0 && !o->reason) o->reason = errno;
+    if (!o->reason && o->tmp && rename(o->tmp, o->path) != 0) o->reason = errno;
+    int rc = TN_OK;
+    if (o->reason) {
+        if (o->tmp) unlink(o->tmp);
+        rc = fail_errno(e, o->path, o->reason);
+    }
+    out_free(o);
+    return rc;
+}
+
+void tn_out_discard(tn_out *o) {
+    if (!o) return;
+    close(o->fd);
+    if (o->tmp) unlink(o->tmp);
+    out_free(o);
+}
+
+int tn_write_file(const char *path, const void *bytes, size_t n, tn_err *e) {
+    tn_out *o;
+    int rc = tn_out_open(&o, path, e);
+    if (rc != TN_OK) return rc;
+    tn_out_write(o, bytes, n);
+    return tn_out_commit(o, e);
+}
+
+/* ---- the machine ---- */
+
+double tn_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+int tn_core_count(void) {
+#if defined(__linux__)
+    cpu_set_t set; /* respects taskset and containers bound to some cores */
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
+}
+
+int tn_is_terminal(int fd) {
+    return isatty(fd);
+}
+
+size_t tn_peak_memory(void) {
+    struct rusage u;
+    if (getrusage(RUSAGE_SELF, &u) != 0 || u.ru_maxrss < 0) return 0;
+#if defined(__APPLE__)
+    return (size_t)u.ru_maxrss; /* bytes there, */
+#else
+    return (size_t)u.ru_maxrss * 1024; /* kilobytes elsewhere */
+#endif
+}
