@@ -1,5 +1,9 @@
 /* The SAE inside the forward pass: hooks that capture rows and hooks that change them. The only library file
  * of sae/ that sees qwen.
+ *
+ * Every hook works on buffers its _init took from the caller's block; none allocates. Row i of a tap is
+ * changed from row i alone and every sum has a fixed order, so results depend neither on the number of
+ * threads nor on how the positions were cut into chunks.
  */
 #ifndef SAE_ATTACH_H
 #define SAE_ATTACH_H
@@ -11,14 +15,25 @@
 typedef enum { SAE_POS_ALL, SAE_POS_PROMPT, SAE_POS_GENERATED } sae_positions;
 /* "all", "prompt", "generated"; 1 when known. */
 int sae_positions_parse(const char *s, sae_positions *out);
+const char *sae_positions_name(sae_positions p);
 
-/* Capture: appends the selected rows to a builder. Set `doc` before each document. */
+/* Capture: copies the selected rows of one document; sae_capture_take then moves them to a builder, outside
+ * the forward pass. */
 typedef struct {
-    sae_acts_builder *out;
     sae_positions positions;
-    int32_t doc;
+    int d;
+    int max_rows;          /* rows a document may have: the state's context */
+    int n;                 /* rows held */
+    float *rows;           /* [max_rows, d] */
+    int32_t *tokens, *pos; /* [max_rows] */
 } sae_capture;
+size_t sae_capture_bytes(int d, int max_rows);
+int sae_capture_init(sae_capture *c, sae_positions positions, int d, int max_rows, void *mem, size_t cap,
+                     tn_err *e);
+/* TN_ENOMEM when more than max_rows rows come between two takes. */
 int sae_capture_hook(void *ctx, const qwen_tap *tap);
+/* Appends the rows held to `out` as document `doc` and starts anew. TN_ENUM when a row is not finite. */
+int sae_capture_take(sae_capture *c, sae_acts_builder *out, int32_t doc, tn_err *e);
 
 /* Steering with an SAE at the selected positions:
  *   keep_error = 0:  h <- decode(edit(encode(h)))
@@ -28,17 +43,17 @@ int sae_capture_hook(void *ctx, const qwen_tap *tap);
 typedef struct {
     const sae_model *sae;
     const sae_edits *edits; /* may be NULL */
-    int layer;              /* the layer it is attached to */
+    int layer;              /* the layer it is attached to: statements with "@LAYER" ask for it */
     sae_positions positions;
     int keep_error;
-    int max_rows;   /* rows the scratch is sized for (the state's chunk) */
+    int max_rows;   /* rows the scratch is sized for (the state's chunk); longer taps are cut */
     float *z;       /* [max_rows, F] */
-    float *rows;    /* [max_rows, D] */
-    float *xhat;    /* [max_rows, D] */
+    float *edited;  /* [max_rows, F]; NULL without keep_error */
     float *scratch; /* [max_rows, D] */
 } sae_steer;
-size_t sae_steer_bytes(const sae_model *sae, int max_rows); /* scratch */
-/* TN_ESHAPE when the SAE's width is not the model's: "SAE of width 576 does not fit the model's 896". */
+size_t sae_steer_bytes(const sae_model *sae, int keep_error, int max_rows);
+/* TN_ESHAPE when the SAE's width is not the model's: "SAE of width 576 does not fit the model's 896"; TN_EARG
+ * for an edit of a feature the SAE has not. */
 int sae_steer_init(sae_steer *s, const sae_model *sae, const sae_edits *edits, int layer,
                    sae_positions positions, int keep_error, int max_rows, int hidden, void *mem, size_t cap,
                    tn_err *e);
