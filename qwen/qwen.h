@@ -119,8 +119,9 @@ typedef struct {
 
 typedef struct {
     tn_exec exec;
-    int context; /* positions the KV cache holds */
-    int chunk;   /* most positions computed at once; a longer qwen_forward is cut into chunks */
+    int context; /* positions the KV cache holds; at most the model's (YaRN: the stretched number) */
+    int chunk;   /* most positions computed at once; a longer qwen_forward is cut into chunks. Scratch grows
+                  * with it: logits alone are [chunk, vocab] */
 } qwen_opts;
 
 typedef struct qwen_state qwen_state;
@@ -158,5 +159,6 @@ void qwen_rewind(qwen_state *s, int pos);          /* forget positions >= pos */
 /* Positions below n count as prompt in qwen_tap; INT_MAX (the default) = all. */
 void qwen_set_prompt_length(qwen_state *s, int n);
 const qwen_model *qwen_state_model(const qwen_state *s);
+const qwen_opts *qwen_state_opts(const qwen_state *s); /* chunk as used: never more than context */
 
 #endif

@@ -1,0 +1,91 @@
+/* Causal grouped-query attention over the cache (Ainslie et al. 2023, arXiv:2305.13245).
+ *
+ * The query heads of one group share a key/value head. For row i at position p, for each head of the group:
+ *
+ *     score_t = q . k_t / sqrt(head_dim)        t = 0 … p
+ *     weight  = softmax(score)
+ *     out     = sum_t weight_t * v_t
+ *
+ * Each (row, kv head) is one piece of work with its own fixed order of sums over its own p + 1 positions: it
+ * does not see how many rows are computed together, nor which thread it is on.
+ */
+#include "qwen/state.h"
+#include "tensor/par.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Keys [context, head_dim] of one kv head. */
+static float *keys_of(const qwen_state *s, int layer, size_t kv) {
+    const qwen_config *c = &s->model->config;
+    size_t head = (size_t)layer * (size_t)c->kv_heads + kv;
+    return s->k_cache + head * (size_t)s->opts.context * (size_t)c->head_dim;
+}
+
+/* Values [head_dim, v_stride] of one kv head. */
+static float *values_of(const qwen_state *s, int layer, size_t kv) {
+    const qwen_config *c = &s->model->config;
+    size_t head = (size_t)layer * (size_t)c->kv_heads + kv;
+    return s->v_cache + head * (size_t)c->head_dim * s->v_stride;
+}
+
+void qwen_cache_rows(qwen_state *s, const qwen_rows *r, int layer) {
+    size_t n_kv = (size_t)s->model->config.kv_heads, dim = (size_t)s->model->config.head_dim;
+    const float *k = s->k, *v = s->v; /* [head_dim] of row i and head kv */
+    for (int i = 0; i < r->n; i++) {
+        size_t p = (size_t)(r->pos0 + i);
+        for (size_t kv = 0; kv < n_kv; kv++, k += dim, v += dim) {
+            float *values = values_of(s, layer, kv);
+            memcpy(keys_of(s, layer, kv) + p * dim, k, dim * sizeof *k);
+            for (size_t j = 0; j < dim; j++) values[j * s->v_stride + p] = v[j];
+        }
+    }
+}
+
+typedef struct {
+    const qwen_state *s;
+    int layer, pos0;
+    size_t pieces;  /* n * kv_heads */
+    size_t workers; /* one slice of s->scores each */
+} attention_job;
+
+/* Piece (row i, kv head): the group's heads at once, which reads each key and value once for all of them. */
+static void attend(const attention_job *job, size_t i, size_t kv, float *scores /* [group, context] */) {
+    const qwen_state *s = job->s;
+    const qwen_config *c = &s->model->config;
+    const tn_kernels *kern = s->opts.exec.k;
+    size_t dim = (size_t)c->head_dim, group = (size_t)(c->heads / c->kv_heads),
+           context = (size_t)s->opts.context;
+    size_t seen = (size_t)job->pos0 + i + 1; /* positions this row may look at */
+    size_t at = (i * (size_t)c->kv_heads + kv) * group * dim;
+    float *q = s->q + at;       /* [group, head_dim] */
+    float *out = s->heads + at; /* [group, head_dim] */
+
+    float scale = 1.0f / sqrtf((float)dim);
+    for (size_t j = 0; j < group * dim; j++) q[j] *= scale;
+    kern->matmul_f32(scores, context, q, dim, keys_of(s, job->layer, kv), dim, group, seen, dim);
+    for (size_t h = 0; h < group; h++) kern->softmax(scores + h * context, seen);
+    kern->matmul_f32(out, dim, scores, context, values_of(s, job->layer, kv), s->v_stride, group, dim, seen);
+}
+
+/* Workers begin … end-1 take every workers-th piece: later rows see more, so neighbours are dealt out. */
+static void attend_share(void *ctx, size_t begin, size_t end) {
+    const attention_job *job = ctx;
+    const qwen_config *c = &job->s->model->config;
+    size_t n_kv = (size_t)c->kv_heads,
+           slice = (size_t)(c->heads / c->kv_heads) * (size_t)job->s->opts.context;
+    for (size_t w = begin; w < end; w++)
+        for (size_t piece = w; piece < job->pieces; piece += job->workers)
+            attend(job, piece / n_kv, piece % n_kv, job->s->scores + w * slice);
+}
+
+void qwen_attention(qwen_state *s, const qwen_rows *r, int layer) {
+    size_t threads = (size_t)s->opts.exec.threads;
+    size_t pieces = (size_t)r->n * (size_t)s->model->config.kv_heads;
+    attention_job job = {.s = s,
+                         .layer = layer,
+                         .pos0 = r->pos0,
+                         .pieces = pieces,
+                         .workers = pieces < threads ? pieces : threads};
+    tn_parallel_for(job.workers, 1, s->opts.exec.threads, attend_share, &job);
+}

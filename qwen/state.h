@@ -1,0 +1,65 @@
+/* The inside of a state, and the parts of the forward pass that work on it; for the files of this folder.
+ *
+ * Letters: n rows computed now (at most chunk), d hidden, h query heads, g key/value heads, e head_dim,
+ * i intermediate, c context.
+ */
+#ifndef QWEN_STATE_H
+#define QWEN_STATE_H
+
+#include "qwen/model.h"
+
+struct qwen_state {
+    const qwen_model *model;
+    qwen_opts opts; /* chunk is cut down to context */
+    int pos;        /* tokens in the timeline */
+    int n_prompt;   /* positions below it are the prompt */
+
+    qwen_hook *hooks; /* [QWEN_MAX_HOOKS] in the order they run */
+    int n_hooks;
+    unsigned char *hooked; /* [layers, QWEN_SITE_COUNT] 1 where some hook listens */
+
+    float *rope_cos, *rope_sin; /* [c, e/2] */
+
+    /* What each layer remembers of the positions 0 … pos-1; what lies beyond pos is dead. A head's keys
+     * follow each other by position, its values by component (transposed), so that both products of
+     * attention run along memory:
+     *   key   (l, kv head, position p, component j) = k_cache[((l*g + kv)*c + p)*e + j]
+     *   value (l, kv head, position p, component j) = v_cache[((l*g + kv)*e + j)*v_stride + p] */
+    float *k_cache;  /* [layers, g, c, e] */
+    float *v_cache;  /* [layers, g, e, v_stride] */
+    size_t v_stride; /* a little more than c, see state.c */
+
+    float *x;         /* [n, d] the residual stream */
+    float *normed;    /* [n, d] input of attention, of the MLP, of the head */
+    float *y;         /* [n, d] what attention or the MLP adds */
+    float *q;         /* [n, h*e] */
+    float *k, *v;     /* [n, g*e] */
+    float *heads;     /* [n, h*e] output of the heads, before o_proj */
+    float *gate, *up; /* [n, i] */
+    float *scores;    /* [threads, h/g, c] attention weights of one row and kv head for each thread */
+    float *logits;    /* [n, vocab] */
+
+    void *block; /* the allocation of qwen_state_new, else NULL */
+};
+
+/* The rows a forward pass is at. */
+typedef struct {
+    const int32_t *tokens; /* [n] */
+    int n;
+    int pos0; /* absolute position of row 0 */
+} qwen_rows;
+
+/* rope.c: cos and sin [positions, head_dim/2] for every position. */
+void qwen_rope_tables(const qwen_config *c, float *cos_table, float *sin_table, int positions);
+/* rope.c: rotates every head of x [n, heads, head_dim] to its row's position. */
+void qwen_rope(const qwen_state *s, const qwen_rows *r, float *x, int heads);
+
+/* attention.c: appends s->k and s->v to the cache of `layer`. */
+void qwen_cache_rows(qwen_state *s, const qwen_rows *r, int layer);
+/* attention.c: s->heads = causal attention of s->q over the cache of `layer`. Scales s->q in place. */
+void qwen_attention(qwen_state *s, const qwen_rows *r, int layer);
+
+/* hooks.c: hands x [n, d] to the hooks of this site and layer. */
+int qwen_run_hooks(const qwen_state *s, const qwen_rows *r, int layer, qwen_site site, float *x, tn_err *e);
+
+#endif
