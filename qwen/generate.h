@@ -21,7 +21,8 @@ typedef struct {
  * samples until a stop token, max_new tokens or a full context (TN_ECTX before anything is computed when
  * the prompt alone does not fit). Every reported token but, at QWEN_FINISH_LENGTH, the last has been fed
  * back when the call returns; with feed_last the last one is fed too, so that hooks see every generated
- * token. The sampler is not reset here. *finish may be NULL. */
+ * token (in a full context it cannot be). The sampler learns the prompt's tokens and is not reset here.
+ * *finish may be NULL. */
 int qwen_generate(qwen_state *s, qwen_sampler *sampler, const int32_t *prompt, int n,
                   const qwen_gen_opts *opts, int feed_last, qwen_token_fn fn, void *ctx,
                   qwen_finish *finish, tn_err *e);
