@@ -1,8 +1,8 @@
 /* safetensors files: u64 header length, JSON header, tensor bytes (huggingface.co/docs/safetensors).
  *
  * The reader works on bytes in memory (a mapping, or flash) and checks every header field: lengths,
- * dtypes, shapes, offsets within the file, bytes = shape * dtype, no overlap. It copies nothing but a
- * small index. The writer streams: names, types and shapes first, then the bytes in the same order.
+ * dtypes, shapes, offsets within the file, bytes = shape * dtype, no overlap and no holes. It copies nothing
+ * but a small index. The writer streams: names, types and shapes first, then the bytes in the same order.
  */
 #ifndef TENSOR_SAFETENSORS_H
 #define TENSOR_SAFETENSORS_H
@@ -33,19 +33,21 @@ int tn_st_open_dir(tn_safetensors **out, const char *dir, tn_err *e);
 void tn_st_close(tn_safetensors *f); /* NULL is fine */
 
 size_t tn_st_count(const tn_safetensors *f);
-const tn_tensor *tn_st_at(const tn_safetensors *f, size_t i); /* in name order */
+const tn_tensor *tn_st_at(const tn_safetensors *f, size_t i);           /* in name order */
 const tn_tensor *tn_st_find(const tn_safetensors *f, const char *name); /* NULL when missing */
-size_t tn_st_bytes(const tn_safetensors *f); /* all tensor bytes together */
+size_t tn_st_bytes(const tn_safetensors *f);                            /* all tensor bytes together */
 
 /* The contract where a tensor is taken: it exists and has this shape, else TN_EFORMAT or TN_ESHAPE
  * with `model.safetensors: tensor "x" has shape [2, 3], expected [3, 2]`. */
 int tn_st_require(const tn_safetensors *f, const char *name, int rank, const size_t *shape,
                   const tn_tensor **out, tn_err *e);
 
-/* __metadata__[key] unescaped into dst; 1, or 0 when there is none or it does not fit. */
+/* Appends __metadata__[key], unescaped, to *out; 1, or 0 when there is none. */
 int tn_st_metadata(const tn_safetensors *f, const char *key, tn_buf *out);
 
-/* Writer. The header is padded so that the data starts at a multiple of 64 bytes. */
+/* Writer. The header is padded so that the data starts at a multiple of 64 bytes. The format allows nothing
+ * between tensors, so list wider types first: behind an odd number of bytes the next tensor is unaligned,
+ * which this reader accepts and PyTorch's does not. */
 typedef struct {
     const char *name;
     tn_dtype dtype;
