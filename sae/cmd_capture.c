@@ -1,0 +1,277 @@
+/* sae capture: runs prompts (or stories written before) through a model and keeps the residual stream.
+ *
+ * A line that already holds an answer ("tokens", or else "text") is replayed: prompt and answer go through
+ * prefill, which gives the same bits as decoding did. Other prompts are answered here.
+ */
+#include "sae/attach.h"
+#include "sae/commands.h"
+#include "tensor/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_LAYERS CLI_MAX_STRINGS
+
+/* One captured layer. */
+typedef struct {
+    int layer;
+    sae_capture capture;
+    void *block; /* behind capture */
+    sae_acts_builder rows;
+    char path[1024];
+} tap_layer;
+
+typedef struct {
+    const char *model, *prompts_path, *out, *site_name, *positions_name, *dtype_name, *system;
+    cli_strings layer_names;
+    qwen_sampling sampling;
+    int max_new, raw, threads;
+    /* from here on: checked and opened */
+    qwen_site site;
+    sae_positions positions;
+    tn_dtype dtype;
+    tap_layer layers[MAX_LAYERS];
+    int n_layers;
+    writer w;
+    qwen_prompts prompts;
+    tok_ids *prompt_ids; /* [prompts.count] */
+    sae_doc *docs;       /* [prompts.count]; text is owned, the others belong to prompts */
+} job;
+
+/* OUT for one of several layers: "{layer}" becomes the number, else "-L15" goes before the suffix. */
+static int layer_path(char *dst, size_t cap, const char *out, int layer, int several, tn_err *e) {
+    const char *mark = strstr(out, "{layer}"), *slash = strrchr(out, '/'), *dot = strrchr(out, '.');
+    int n;
+    if (mark)
+        n = snprintf(dst, cap, "%.*s%d%s", (int)(mark - out), out, layer, mark + strlen("{layer}"));
+    else if (several && dot && (!slash || dot > slash))
+        n = snprintf(dst, cap, "%.*s-L%d%s", (int)(dot - out), out, layer, dot);
+    else
+        n = several ? snprintf(dst, cap, "%s-L%d", out, layer) : snprintf(dst, cap, "%s", out);
+    return n < 0 || (size_t)n >= cap ? tn_fail(e, TN_EARG, "the name of the output file is too long") : TN_OK;
+}
+
+static int check_options(job *j, tn_err *e) {
+    if (!qwen_site_from_name(j->site_name, &j->site))
+        return tn_fail(
+            e, TN_EARG,
+            "--site: there is no site \"%s\" (resid_pre, attn_out, resid_mid, mlp_out, resid_post)",
+            j->site_name);
+    if (!sae_positions_parse(j->positions_name, &j->positions))
+        return tn_fail(e, TN_EARG, "--positions is generated, prompt or all, not \"%s\"", j->positions_name);
+    if (strcmp(j->dtype_name, "f32") != 0 && strcmp(j->dtype_name, "bf16") != 0)
+        return tn_fail(e, TN_EARG, "--dtype is f32 or bf16, not \"%s\"", j->dtype_name);
+    j->dtype = strcmp(j->dtype_name, "f32") == 0 ? TN_F32 : TN_BF16;
+    if (j->max_new < 1) return tn_fail(e, TN_EARG, "-n must be at least 1");
+    for (int i = 0; i < j->layer_names.count; i++) {
+        char *end;
+        long layer = strtol(j->layer_names.items[i], &end, 10);
+        if (end == j->layer_names.items[i] || *end || layer < 0 || layer > 1000000)
+            return tn_fail(e, TN_EARG, "--layer: \"%s\" is no layer", j->layer_names.items[i]);
+        for (int k = 0; k < j->n_layers; k++)
+            if (j->layers[k].layer == layer) return tn_fail(e, TN_EARG, "--layer %ld is given twice", layer);
+        tap_layer *l = &j->layers[j->n_layers++];
+        l->layer = (int)layer;
+        int code = layer_path(l->path, sizeof l->path, j->out, l->layer, j->layer_names.count > 1, e);
+        if (code) return code;
+    }
+    return qwen_sampling_check(&j->sampling, e);
+}
+
+/* Reads the prompts, makes the timeline with room for the longest, and hangs the hooks on it. */
+static int open_all(job *j, tn_err *e) {
+    int code = qwen_prompts_read(&j->prompts, j->prompts_path, e);
+    if (code) return code;
+    size_t count = j->prompts.count, longest, room = (size_t)j->max_new;
+    if (count == 0) return tn_fail(e, TN_EFORMAT, "%s: there is no prompt", j->prompts_path);
+    if (count > INT32_MAX) return tn_fail(e, TN_EUNSUP, "%s: too many prompts", j->prompts_path);
+    j->prompt_ids = calloc(count, sizeof *j->prompt_ids);
+    j->docs = calloc(count, sizeof *j->docs);
+    if (!j->prompt_ids || !j->docs) return tn_fail(e, TN_ENOMEM, "out of memory");
+    code = writer_open(&j->w, j->model, j->threads, e);
+    if (!code) code = encode_prompts(&j->w, &j->prompts, j->raw, j->system, j->prompt_ids, &longest, e);
+    if (code) return code;
+    for (size_t i = 0; i < count; i++) {
+        const qwen_prompt *p = &j->prompts.items[i];
+        size_t answer = p->tokens ? p->n_tokens
+                        : p->text ? strlen(p->text)
+                                  : 0; /* a token has at least a byte */
+        if (answer > room) room = answer;
+    }
+    code = writer_start(&j->w, longest + room, &j->sampling, e);
+    if (code) return code;
+    const qwen_config *c = qwen_model_config(j->w.text.model);
+    int context = longest + room < (size_t)c->max_positions ? (int)(longest + room) : c->max_positions;
+    qwen_hook hooks[MAX_LAYERS];
+    for (int i = 0; i < j->n_layers; i++) {
+        tap_layer *l = &j->layers[i];
+        size_t bytes = sae_capture_bytes(c->hidden, context);
+        l->block = bytes ? malloc(bytes) : NULL;
+        if (!l->block) return tn_fail(e, TN_ENOMEM, "out of memory");
+        code = sae_capture_init(&l->capture, j->positions, c->hidden, context, l->block, bytes, e);
+        if (code) return code;
+        l->rows = (sae_acts_builder){.d = c->hidden};
+        hooks[i] = (qwen_hook){j->site, l->layer, l->layer, sae_capture_hook, &l->capture};
+    }
+    return qwen_set_hooks(j->w.state, hooks, j->n_layers, e);
+}
+
+/* The answer a line already holds, as tokens. */
+static int known_answer(job *j, const qwen_prompt *p, tok_ids *answer, tn_err *e) {
+    if (!p->tokens) return tok_encode(j->w.text.tok, p->text, strlen(p->text), 0, answer, e);
+    for (size_t i = 0; i < p->n_tokens; i++)
+        if (tok_ids_push(answer, p->tokens[i])) return tn_fail(e, TN_ENOMEM, "out of memory");
+    return TN_OK;
+}
+
+/* Prompt and answer through prefill. */
+static int replay(job *j, const tok_ids *prompt, const tok_ids *answer, tn_err *e) {
+    qwen_rewind(j->w.state, 0);
+    qwen_set_prompt_length(j->w.state, (int)prompt->len);
+    int code = qwen_forward(j->w.state, prompt->data, (int)prompt->len, QWEN_NO_LOGITS, NULL, e);
+    if (code || answer->len == 0) return code;
+    return qwen_forward(j->w.state, answer->data, (int)answer->len, QWEN_NO_LOGITS, NULL, e);
+}
+
+/* Runs one prompt; its rows lie in the builders afterwards. */
+static int run_prompt(job *j, size_t index, tn_err *e) {
+    const qwen_prompt *p = &j->prompts.items[index];
+    tok_ids answer = TOK_IDS_INIT;
+    tn_buf text = TN_BUF_INIT;
+    int known = p->tokens || p->text, code = known ? known_answer(j, p, &answer, e) : TN_OK;
+    if (!code && (known || j->positions == SAE_POS_PROMPT))
+        code = replay(j, &j->prompt_ids[index], &answer, e);
+    else if (!code)
+        code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new, &answer, e);
+    if (!code && p->text)
+        tn_buf_add(&text, p->text, strlen(p->text) + 1);
+    else if (!code)
+        code = writer_decode(&j->w, &answer, &text, e);
+    if (!code && text.failed) code = tn_fail(e, TN_ENOMEM, "out of memory");
+    for (int i = 0; i < j->n_layers && !code; i++)
+        code = sae_capture_take(&j->layers[i].capture, &j->layers[i].rows, (int32_t)index, e);
+    j->docs[index] = (sae_doc){p->label, p->prompt, text.data};
+    tok_ids_free(&answer);
+    return code;
+}
+
+static int run_all(job *j, tn_err *e) {
+    cli_progress progress = cli_progress_start("capture", "prompts", (double)j->prompts.count);
+    int code = TN_OK;
+    for (size_t i = 0; i < j->prompts.count && !code; i++) {
+        code = run_prompt(j, i, e);
+        if (code) {
+            char where[1100];
+            snprintf(where, sizeof where, "%s: line %zu", j->prompts_path, j->prompts.items[i].line);
+            tn_fail_in(e, code, where);
+        }
+        cli_progress_update(&progress, (double)(i + 1), NULL);
+    }
+    cli_progress_end(&progress);
+    if (!code && j->layers[0].rows.n == 0)
+        code = tn_fail(e, TN_EARG, "%s: no position was selected, nothing to write", j->prompts_path);
+    return code;
+}
+
+/* How the texts came about, as a JSON object. */
+static void describe_sampling(const job *j, tn_buf *out) {
+    tn_json_out w = tn_json_writer(out, 0);
+    tn_json_begin_object(&w);
+    tn_json_key(&w, "max_new");
+    tn_json_put_i64(&w, j->max_new);
+    tn_json_key(&w, "temperature");
+    tn_json_put_f64(&w, (double)j->sampling.temperature);
+    tn_json_key(&w, "top_k");
+    tn_json_put_i64(&w, j->sampling.top_k);
+    tn_json_key(&w, "top_p");
+    tn_json_put_f64(&w, (double)j->sampling.top_p);
+    tn_json_key(&w, "min_p");
+    tn_json_put_f64(&w, (double)j->sampling.min_p);
+    tn_json_key(&w, "repeat_penalty");
+    tn_json_put_f64(&w, (double)j->sampling.repeat_penalty);
+    tn_json_key(&w, "seed");
+    tn_json_put_i64(&w, (int64_t)j->sampling.seed);
+    tn_json_end_object(&w);
+}
+
+static int write_all(job *j, tn_err *e) {
+    size_t written_here = 0;
+    for (size_t i = 0; i < j->prompts.count; i++)
+        written_here += !j->prompts.items[i].tokens && !j->prompts.items[i].text;
+    tn_buf sampling = TN_BUF_INIT;
+    describe_sampling(j, &sampling);
+    if (sampling.failed) return tn_fail(e, TN_ENOMEM, "out of memory");
+    /* Replayed stories were sampled elsewhere: their settings are not ours to claim. */
+    const tn_pair extra[] = {{"positions", sae_positions_name(j->positions)},
+                             {"prompts_file", j->prompts_path},
+                             {"sampling", sampling.data}};
+    size_t n_extra = written_here && j->positions != SAE_POS_PROMPT ? 3 : 2;
+    int code = TN_OK;
+    for (int i = 0; i < j->n_layers && !code; i++) {
+        char hook[64];
+        qwen_hook_name(hook, sizeof hook, j->layers[i].layer, j->site);
+        code =
+            sae_acts_write(&j->layers[i].rows, j->layers[i].path, j->dtype, qwen_model_name(j->w.text.model),
+                           hook, j->docs, j->prompts.count, extra, n_extra, e);
+        if (!code)
+            printf("%s: %zu rows of %s, width %d, from %zu prompts\n", j->layers[i].path, j->layers[i].rows.n,
+                   hook, j->layers[i].rows.d, j->prompts.count);
+    }
+    tn_buf_free(&sampling);
+    return code;
+}
+
+static void close_all(job *j) {
+    for (int i = 0; i < j->n_layers; i++) {
+        free(j->layers[i].block);
+        sae_acts_builder_free(&j->layers[i].rows);
+    }
+    for (size_t i = 0; i < j->prompts.count && j->docs; i++) free(j->docs[i].text);
+    free(j->docs);
+    free_prompt_ids(j->prompt_ids, j->prompts.count);
+    writer_close(&j->w);
+    qwen_prompts_free(&j->prompts);
+}
+
+static const char summary[] =
+    "Runs prompts through a model and writes the residual stream, one row per selected token.\n"
+    "FILE.jsonl has one object a line: {\"prompt\": \"...\", \"label\": \"car\"}. Lines that already hold an "
+    "answer\n"
+    "(\"tokens\" or \"text\", as written by `qwen generate --jsonl`) are replayed, the others are answered "
+    "here.\n"
+    "With several --layer, \"{layer}\" in OUT becomes the layer; without it \"-L15\" goes before the suffix.";
+
+int cmd_capture(int argc, char **argv) {
+    job j = {.sampling = qwen_sampling_default(),
+             .max_new = 80,
+             .site_name = "resid_post",
+             .positions_name = "generated",
+             .dtype_name = "f32"};
+    const cli_option options[] = {
+        {"-m", "--model", CLI_STRING, &j.model, "DIR", "Hugging Face model directory", 1},
+        {"--layer", "-l", CLI_STRINGS, &j.layer_names, "L", "layer to capture; may be repeated", 1},
+        {"--prompts", NULL, CLI_STRING, &j.prompts_path, "FILE.jsonl", "prompts, or stories to replay", 1},
+        {"-o", "--output", CLI_STRING, &j.out, "OUT.safetensors", "activation file to write", 1},
+        {"-n", NULL, CLI_INT, &j.max_new, "N", "most tokens to generate per prompt (80)", 0},
+        {"--site", NULL, CLI_STRING, &j.site_name, "SITE",
+         "resid_pre, attn_out, resid_mid, mlp_out or resid_post", 0},
+        {"--positions", NULL, CLI_STRING, &j.positions_name, "WHICH", "generated (default), prompt or all",
+         0},
+        {"--dtype", NULL, CLI_STRING, &j.dtype_name, "T", "f32 (default) or bf16", 0},
+        {"--raw", NULL, CLI_FLAG, &j.raw, NULL, "no chat template around the prompt", 0},
+        {"--system", NULL, CLI_STRING, &j.system, "TEXT", "system message (default: the template's)", 0},
+        SAMPLING_OPTIONS(j.sampling),
+        {"--threads", NULL, CLI_INT, &j.threads, "N", "threads (0: one per core)", 0},
+        {0},
+    };
+    int exit_code = cli_parse("sae", "capture", summary, options, argc, argv, NULL, 0, NULL);
+    if (exit_code >= 0) return exit_code;
+    tn_err e;
+    int code = check_options(&j, &e);
+    if (!code) code = open_all(&j, &e);
+    if (!code) code = run_all(&j, &e);
+    if (!code) code = write_all(&j, &e);
+    close_all(&j);
+    return code ? cli_error("sae", &e) : 0;
+}

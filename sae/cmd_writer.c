@@ -1,0 +1,69 @@
+/* What the commands that run a model share: opening it, one timeline, answering a prompt. */
+#include "sae/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int writer_open(writer *w, const char *dir, int threads, tn_err *e) {
+    memset(w, 0, sizeof *w);
+    int code = cli_exec(&w->exec, threads, e);
+    return code ? code : qwen_text_open(&w->text, dir, e);
+}
+
+int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e) {
+    const qwen_config *c = qwen_model_config(w->text.model);
+    qwen_opts o = qwen_opts_default(w->text.model);
+    o.exec = w->exec;
+    o.context = tokens < (size_t)c->max_positions ? (int)tokens : c->max_positions;
+    int code = qwen_state_new(&w->state, w->text.model, &o, e);
+    if (code) return code;
+    size_t bytes = qwen_sampler_bytes(c->vocab);
+    w->sampler_block = malloc(bytes);
+    if (!w->sampler_block) return tn_fail(e, TN_ENOMEM, "out of memory");
+    return qwen_sampler_init(&w->sampler, sampling, c->vocab, w->sampler_block, bytes, e);
+}
+
+void writer_close(writer *w) {
+    qwen_state_free(w->state);
+    free(w->sampler_block);
+    qwen_text_close(&w->text);
+    memset(w, 0, sizeof *w);
+}
+
+static int keep_token(void *ctx, int32_t token) {
+    return tok_ids_push(ctx, token);
+}
+
+int writer_generate(writer *w, const tok_ids *prompt, int max_new, tok_ids *answer, tn_err *e) {
+    qwen_gen_opts o = {max_new, w->text.stops, w->text.n_stops};
+    qwen_rewind(w->state, 0);
+    qwen_sampler_reset(&w->sampler, w->sampler.params.seed);
+    return qwen_generate(w->state, &w->sampler, prompt->data, (int)prompt->len, &o, 1, keep_token, answer,
+                         NULL, e);
+}
+
+int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e) {
+    int code = tok_decode(w->text.tok, answer->data, answer->len, 1, out, e);
+    if (code) return code;
+    tn_buf_putc(out, '\0'); /* so that an empty text is a string too */
+    if (out->failed) return tn_fail(e, TN_ENOMEM, "out of memory");
+    out->len--;
+    return TN_OK;
+}
+
+int encode_prompts(const writer *w, const qwen_prompts *p, int raw, const char *system, tok_ids *ids,
+                   size_t *longest, tn_err *e) {
+    *longest = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        int code = qwen_text_prompt(&w->text, p->items[i].prompt, raw, system, &ids[i], e);
+        if (code) return code;
+        if (ids[i].len == 0) return tn_fail(e, TN_EARG, "prompt %zu is empty", i + 1);
+        if (ids[i].len > *longest) *longest = ids[i].len;
+    }
+    return TN_OK;
+}
+
+void free_prompt_ids(tok_ids *ids, size_t count) {
+    for (size_t i = 0; i < count && ids; i++) tok_ids_free(&ids[i]);
+    free(ids);
+}

@@ -1,0 +1,55 @@
+/* The subcommands of `sae`, and what those that run a model share. */
+#ifndef SAE_COMMANDS_H
+#define SAE_COMMANDS_H
+
+#include "qwen/text.h"
+#include "tensor/cli.h"
+
+int cmd_capture(int argc, char **argv);
+int cmd_train(int argc, char **argv);
+int cmd_features(int argc, char **argv);
+int cmd_steer(int argc, char **argv);
+
+/* Rows of an option table: how text is written. p is a qwen_sampling. */
+#define SAMPLING_OPTIONS(p)                                                                                    \
+    {"--temp", NULL, CLI_FLOAT, &(p).temperature, "X", "temperature (0: always the likeliest token)", 0},      \
+        {"--top-k", NULL, CLI_INT, &(p).top_k, "K", "sample among the K likeliest tokens (0: all)", 0},        \
+        {"--top-p", NULL, CLI_FLOAT, &(p).top_p, "P", "sample among the likeliest tokens of total mass P", 0}, \
+        {"--min-p", NULL, CLI_FLOAT, &(p).min_p, "P", "leave out tokens below P times the likeliest", 0},      \
+        {"--repeat-penalty",                                                                                   \
+         NULL,                                                                                                 \
+         CLI_FLOAT,                                                                                            \
+         &(p).repeat_penalty,                                                                                  \
+         "X",                                                                                                  \
+         "divide logits of tokens already there",                                                              \
+         0},                                                                                                   \
+    {                                                                                                          \
+        "--seed", NULL, CLI_U64, &(p).seed, "N", "seed of the sampling", 0                                     \
+    }
+
+/* A model, its tokenizer and one timeline. */
+typedef struct {
+    qwen_text text;
+    tn_exec exec;
+    qwen_state *state;
+    qwen_sampler sampler;
+    void *sampler_block;
+} writer;
+
+/* Opens model and tokenizer of `dir`. */
+int writer_open(writer *w, const char *dir, int threads, tn_err *e);
+/* Makes the timeline, with room for `tokens` tokens or as many as the model allows. */
+int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e);
+void writer_close(writer *w);
+/* Starts the timeline anew and answers prompt [n]: appends at most max_new tokens to *answer. Hooks see every
+ * one of them. */
+int writer_generate(writer *w, const tok_ids *prompt, int max_new, tok_ids *answer, tn_err *e);
+/* The text of an answer, NUL-terminated; special tokens are left out. */
+int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
+
+/* Tokens of all prompts; the longest. Frees nothing on failure: call free_prompt_ids either way. */
+int encode_prompts(const writer *w, const qwen_prompts *p, int raw, const char *system,
+                   tok_ids *ids /* [count] */, size_t *longest, tn_err *e);
+void free_prompt_ids(tok_ids *ids, size_t count);
+
+#endif

@@ -1,0 +1,14 @@
+/* The `sae` command: capture, train, features, steer. */
+#include "sae/commands.h"
+
+int main(int argc, char **argv) {
+    static const cli_command table[] = {
+        {"capture", cmd_capture, "residual stream of a model over prompts or stories -> activation file"},
+        {"train", cmd_train, "activation file -> sparse autoencoder"},
+        {"features", cmd_features, "which features fire for a label and not for the others"},
+        {"steer", cmd_steer,
+         "answers of the model, of the model with the SAE in it, and with features edited"},
+        {NULL, NULL, NULL},
+    };
+    return cli_main("sae", "sparse autoencoders on the residual stream", table, argc, argv);
+}
