@@ -9,15 +9,17 @@
 
 #include "tensor/safetensors.h"
 
+#define SAE_ACTS_FORMAT "scalpel.activations.1"
+
 typedef struct {
     char *label, *prompt, *text; /* NUL-terminated, "" when absent */
 } sae_doc;
 
 typedef struct {
-    size_t n;         /* rows */
-    int d;            /* width */
-    tn_dtype dtype;   /* of the stored rows */
-    const void *rows; /* [n, d], in the file */
+    size_t n;                    /* rows */
+    int d;                       /* width */
+    tn_dtype dtype;              /* of the stored rows */
+    const void *rows;            /* [n, d], in the file */
     int32_t *tokens, *doc, *pos; /* [n] each, owned copies */
     sae_doc *docs;               /* [n_docs] */
     size_t n_docs;

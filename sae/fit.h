@@ -1,0 +1,71 @@
+/* A whole training run: activation file in, SAE directory out.
+ *
+ *     scale    s = sqrt(D) / mean_b |x_b| over the training rows, when `scale_inputs` (SAELens calls it
+ *              expected_average_only_in): training sees s·x, so that learning rate and L1 coefficient mean
+ * the same for every model and layer. At the end s is folded in: W_enc·s, W_dec/s, b_dec/s (with a unit-norm
+ * decoder W_dec stays and b_enc, b_dec are divided instead, which scales z by 1/s). split    whole documents
+ * go to validation (or single rows with `split_rows`), drawn by the seed epochs   each a new seeded shuffle
+ * of the training rows, in batches; the rest below a full batch sits out that epoch
+ *
+ * Losses in the log are those of training, in the scaled frame; FVE and L0 do not depend on the frame.
+ *
+ * DIR receives cfg.json and sae_weights.safetensors (raw frame, at the end), train.csv (at every logged
+ * step) and trainer.safetensors (at every checkpoint, and at the end). A run that is resumed continues as if
+ * it had never stopped: same bytes in every file.
+ */
+#ifndef SAE_FIT_H
+#define SAE_FIT_H
+
+#include "sae/acts.h"
+#include "sae/train.h"
+
+typedef struct {
+    sae_train_opts train; /* total_steps is set from the epochs; negative l1_warmup_steps, lr_warmup_steps,
+                             lr_decay_steps, dead_window: chosen from the length of the run */
+    int d_sae;            /* latents */
+    int apply_b_dec_to_input;
+    int epochs;
+    float validation; /* share of the rows, 0 … 0.9 */
+    int split_rows;   /* 0: whole documents, so that no text is on both sides */
+    int scale_inputs;
+    int center_b_dec;     /* start with b_dec = mean of the training rows */
+    int log_every;        /* steps; 0 = about 100 times in the run */
+    int checkpoint_every; /* steps, rounded up to a multiple of log_every; 0 = only at the end */
+    int resume;           /* continue from DIR/trainer.safetensors when it is there */
+} sae_fit_opts;
+
+sae_fit_opts sae_fit_defaults(void);
+
+/* One line of train.csv. Training figures are means over the steps since the line before; validation figures
+ * are taken on at most 1024 rows, the same ones every time. */
+typedef struct {
+    int step, epoch;
+    double tokens;
+    double train_mse, train_l1, train_l0;
+    double val_mse, val_l1, val_l0, val_fve; /* NaN without validation rows (empty in the CSV) */
+    int dead;
+    double l1_coefficient, lr;
+} sae_fit_line;
+
+/* Called after every step; `line` is what was logged after it, or NULL. Non-zero stops the run with TN_ESTOP;
+ * what was done since the last checkpoint is lost. */
+typedef int (*sae_fit_progress)(void *ctx, int step, int total_steps, const sae_metrics *m,
+                                const sae_fit_line *line);
+
+typedef struct {
+    size_t train_rows, val_rows, train_docs, val_docs;
+    int steps_per_epoch, total_steps;
+    int first_step;         /* steps a resumed checkpoint had already taken */
+    double scale;           /* s, 1 without scaling */
+    sae_metrics train, val; /* of the finished SAE on all rows (zeros without validation rows); `dead` counts
+                               the latents that fire on no training row */
+    sae_fit_line *lines;    /* [n_lines] the log, owned */
+    size_t n_lines;
+} sae_fit_result;
+void sae_fit_result_free(sae_fit_result *r);
+
+/* Runs it. Nothing is written to cfg.json or sae_weights.safetensors unless the run ends well. */
+int sae_fit(const sae_acts *acts, const char *dir, const sae_fit_opts *o, tn_exec ex,
+            sae_fit_progress progress, void *ctx, sae_fit_result *out, tn_err *e);
+
+#endif

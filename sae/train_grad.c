@@ -1,0 +1,99 @@
+/* The backward half of a training step. With e = x̂ - x, G = (2/n) e, lambda the L1 coefficient and w_i the
+ * penalty's weight, for every latent i and the rows b it fires on:
+ *
+ *     dz_bi      = G_b · W_dec[i] + lambda w_i / n           (relu: nothing where it does not fire)
+ *     dW_dec[i]  = sum_b z_bi G_b                            (+ lambda mean_b z_i W_dec[i] / |W_dec[i]|
+ *                                                             when w_i = |W_dec[i]|)
+ *     dW_enc[i]  = sum_b dz_bi xin_b
+ *     db_enc[i]  = sum_b dz_bi
+ *     db_dec     = sum_b G_b  - sum_i db_enc[i] W_enc[i]     (second sum: xin = x - b_dec)
+ *
+ * With a unit-norm decoder the part of dW_dec[i] along W_dec[i] is taken out: it would only change the
+ * length that the update restores anyway.
+ */
+#include "sae/train_internal.h"
+
+#include "tensor/par.h"
+
+#include <math.h>
+#include <string.h>
+
+static void scale_error(void *ctx, size_t begin, size_t end) {
+    sae_trainer *t = ctx;
+    size_t d = (size_t)t->model->cfg.d_in;
+    float two_over_n = 2.0f / (float)t->n;
+    for (size_t j = begin * d; j < end * d; j++) t->err[j] *= two_over_n;
+}
+
+typedef struct {
+    sae_trainer *t;
+    float penalty; /* lambda / n */
+} grad_job;
+
+/* The gradients of latent i, which fires; adds its share of db_dec to part [D]. */
+static void latent_gradient(const grad_job *job, size_t i, float *part) {
+    sae_trainer *t = job->t;
+    const tn_kernels *k = t->ex.k;
+    const sae_model *s = t->model;
+    size_t d = (size_t)s->cfg.d_in, width = (size_t)t->opts.batch;
+    const float *xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x; /* [n, D] */
+    const float *w = s->w_dec + i * d;                              /* [D] */
+    const float *z = t->z + i * width;
+    const uint32_t *rows = t->rows + i * width;
+    float *dw_enc = t->g.w_enc + i * d, *dw_dec = t->g.w_dec + i * d; /* [D] */
+    memset(dw_enc, 0, d * sizeof *dw_enc);
+    memset(dw_dec, 0, d * sizeof *dw_dec);
+
+    float push = job->penalty * t->weight[i], db = 0;
+    for (uint32_t a = 0; a < t->count[i]; a++) {
+        const float *g = t->err + rows[a] * d; /* [D] */
+        float dz = k->dot(g, w, d) + push;
+        k->axpy(dw_dec, z[a], g, d);
+        k->axpy(dw_enc, dz, xin + rows[a] * d, d);
+        db += dz;
+    }
+    t->g.b_enc[i] = db;
+    if (t->opts.unit_norm_decoder)
+        k->axpy(dw_dec, -k->dot(dw_dec, w, d) / k->dot(w, w, d), w, d);
+    else if (t->weight[i] > 0)
+        k->axpy(dw_dec, job->penalty * (float)t->z_sum[i] / t->weight[i], w, d);
+    if (s->cfg.apply_b_dec_to_input) k->axpy(part, -db, s->w_enc + i * d, d);
+    t->grad_sq[i] =
+        (double)k->dot(dw_enc, dw_enc, d) + (double)k->dot(dw_dec, dw_dec, d) + (double)db * (double)db;
+}
+
+static void gradient_groups(void *ctx, size_t begin, size_t end) {
+    const grad_job *job = ctx;
+    sae_trainer *t = job->t;
+    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
+    for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
+        float *part = t->b_dec_part + i0 / SAE_GROUP * d;
+        size_t i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP;
+        memset(part, 0, d * sizeof *part);
+        for (size_t i = i0; i < i1; i++) {
+            if (t->count[i] > 0) {
+                latent_gradient(job, i, part);
+            } else { /* its rows of g stay unwritten: the update takes zeros for them */
+                t->g.b_enc[i] = 0;
+                t->grad_sq[i] = 0;
+            }
+        }
+    }
+}
+
+double sae_train_gradient(sae_trainer *t, double l1) {
+    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
+    grad_job job = {.t = t, .penalty = (float)(l1 / t->n)};
+    tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, scale_error, t);
+    tn_parallel_for(f, SAE_GROUP, t->ex.threads, gradient_groups, &job);
+
+    /* The sums over all rows and over all groups, in order. */
+    double squares = 0;
+    memset(t->g.b_dec, 0, d * sizeof *t->g.b_dec);
+    for (size_t b = 0; b < (size_t)t->n; b++) t->ex.k->add(t->g.b_dec, t->err + b * d, d);
+    for (size_t i0 = 0; i0 < f; i0 += SAE_GROUP)
+        t->ex.k->add(t->g.b_dec, t->b_dec_part + i0 / SAE_GROUP * d, d);
+    for (size_t k = 0; k < d; k++) squares += (double)t->g.b_dec[k] * (double)t->g.b_dec[k];
+    for (size_t i = 0; i < f; i++) squares += t->grad_sq[i];
+    return sqrt(squares);
+}

@@ -1,0 +1,82 @@
+/* The schedules and the parameter update: clipped gradient -> Adam -> decoder rows back to length 1.
+ *
+ *     lr(t) = lr · min((t+1) / warmup, 1), over the last `decay` of `total` steps · (total - t) / decay
+ *     l1(t) = l1 · min(t / warmup, 1)
+ *
+ * Adam runs over every parameter at every step, also where the gradient is zero: the moments decay and keep
+ * moving a latent for a while after it has last fired, as in a dense implementation.
+ */
+#include "sae/train_internal.h"
+
+#include "tensor/par.h"
+
+#include <math.h>
+
+double sae_lr_at(const sae_train_opts *o, int step) {
+    double lr = (double)o->lr;
+    if (step < o->lr_warmup_steps) lr *= (double)(step + 1) / o->lr_warmup_steps;
+    if (o->total_steps > 0 && o->lr_decay_steps > 0 && step >= o->total_steps - o->lr_decay_steps) {
+        int left = o->total_steps - step;
+        lr *= left > 0 ? (double)left / o->lr_decay_steps : 0;
+    }
+    return lr;
+}
+
+double sae_l1_at(const sae_train_opts *o, int step) {
+    if (step >= o->l1_warmup_steps) return (double)o->l1;
+    return (double)o->l1 * step / o->l1_warmup_steps;
+}
+
+typedef struct {
+    sae_trainer *t;
+    float lr, c1, c2; /* c = 1 - beta^t */
+    float scale;      /* of the gradient: below 1 when clipped */
+} update_job;
+
+/* One array of n parameters. */
+static void adam(const update_job *job, float *p, const float *g, float *m, float *v, size_t n) {
+    const sae_train_opts *o = &job->t->opts;
+    job->t->ex.k->adam(p, g, m, v, n, job->lr, o->beta1, o->beta2, o->adam_eps, job->c1, job->c2);
+}
+
+static void shrink(float *g, float scale, size_t n) {
+    if (scale == 1.0f) return;
+    for (size_t k = 0; k < n; k++) g[k] *= scale;
+}
+
+static void update_groups(void *ctx, size_t begin, size_t end) {
+    const update_job *job = ctx;
+    sae_trainer *t = job->t;
+    sae_model *s = t->model;
+    size_t d = (size_t)s->cfg.d_in;
+    shrink(t->g.b_enc + begin, job->scale, end - begin);
+    adam(job, s->b_enc + begin, t->g.b_enc + begin, t->m.b_enc + begin, t->v.b_enc + begin, end - begin);
+    for (size_t i = begin; i < end; i++) {
+        size_t at = i * d;
+        int fired = t->count[i] > 0;
+        float *w = s->w_dec + at; /* [D] */
+        if (fired) {
+            shrink(t->g.w_enc + at, job->scale, d);
+            shrink(t->g.w_dec + at, job->scale, d);
+        }
+        adam(job, s->w_enc + at, fired ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
+        adam(job, w, fired ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
+        if (!t->opts.unit_norm_decoder) continue;
+        float norm = sqrtf(t->ex.k->dot(w, w, d));
+        if (norm > 0)
+            for (size_t k = 0; k < d; k++) w[k] /= norm;
+    }
+}
+
+void sae_train_update(sae_trainer *t, double lr, float scale) {
+    sae_model *s = t->model;
+    const sae_train_opts *o = &t->opts;
+    update_job job = {.t = t,
+                      .lr = (float)lr,
+                      .c1 = (float)(1 - pow((double)o->beta1, t->steps + 1)),
+                      .c2 = (float)(1 - pow((double)o->beta2, t->steps + 1)),
+                      .scale = scale};
+    tn_parallel_for((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
+    shrink(t->g.b_dec, scale, (size_t)s->cfg.d_in);
+    adam(&job, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
+}
