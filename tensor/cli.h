@@ -7,7 +7,8 @@
 #include "tensor/err.h"
 #include "tensor/kernels.h"
 
-/* An option table ends with a zeroed entry. */
+/* An option table has at most 64 rows and ends with a zeroed entry. A row whose name does not start with '-'
+ * describes a positional argument ("FILE"): it shows in the help and, when required, is asked for. */
 typedef enum { CLI_FLAG, CLI_STRING, CLI_STRINGS, CLI_INT, CLI_U64, CLI_FLOAT } cli_kind;
 
 #define CLI_MAX_STRINGS 64
@@ -17,10 +18,10 @@ typedef struct {
 } cli_strings; /* an option that may be given several times */
 
 typedef struct {
-    const char *name;  /* "--threads", or "-m" */
+    const char *name;  /* "--threads", or "-m", or "FILE" */
     const char *alias; /* second spelling or NULL */
     cli_kind kind;
-    void *value;      /* int* (FLAG, INT), const char** , cli_strings*, uint64_t*, float* */
+    void *value; /* int* (FLAG, INT), const char**, cli_strings*, uint64_t*, float*; NULL for positionals */
     const char *arg;  /* name of the argument in the help: "DIR" */
     const char *help; /* one line */
     int required;
@@ -32,11 +33,12 @@ int cli_error(const char *command, const tn_err *e);
 /* The same for wrong usage, adding "try 'COMMAND SUB --help'"; returns 2. */
 int cli_usage_error(const char *command, const char *sub, const char *fmt, ...) TN_PRINTF(3, 4);
 
-/* Parses argv[0 … argc-1] (after the subcommand) against `options`; arguments that are no option go to
+/* Parses argv[0 … argc-1] (after the subcommand) against `options`. Values follow their option ("-m DIR") or
+ * an equals sign ("--threads=4"); "--" ends the options. Arguments that are no option go to
  * positional[], at most max_positional, *n_positional tells how many. Answers --help itself by printing
  * `summary` and the option table to stdout. Returns -1 to go on, or the exit code to leave with. */
-int cli_parse(const char *command, const char *sub, const char *summary, const cli_option *options,
-              int argc, char **argv, const char **positional, int max_positional, int *n_positional);
+int cli_parse(const char *command, const char *sub, const char *summary, const cli_option *options, int argc,
+              char **argv, const char **positional, int max_positional, int *n_positional);
 
 /* One row of a command's list of subcommands. */
 typedef struct {
@@ -45,8 +47,8 @@ typedef struct {
     const char *summary;               /* one line */
 } cli_command;
 
-/* Dispatches argv[1]; handles --help and unknown names. Returns the exit code. The table ends with a
- * zeroed entry. */
+/* Dispatches argv[1]; handles --help and unknown names, and turns output that could not be written (a full
+ * disk behind stdout) into a failure. Returns the exit code. The table ends with a zeroed entry. */
 int cli_main(const char *command, const char *summary, const cli_command *table, int argc, char **argv);
 
 /* Kernels and threads from --threads (0 = all cores) and the environment variable SCALPEL_ISA. Returns
@@ -57,7 +59,7 @@ int cli_exec(tn_exec *out, int threads, tn_err *e);
  * silent when stderr is no terminal. */
 typedef struct {
     const char *label, *unit;
-    double total, start, last_drawn;
+    double total, done, start, last_drawn;
     int active;
 } cli_progress;
 cli_progress cli_progress_start(const char *label, const char *unit, double total);

@@ -137,7 +137,8 @@ int tn_out_open(tn_out **out, const char *path, tn_err *e) {
         return tn_fail(e, TN_ENOMEM, "%s: no memory to write it", path);
     }
     memcpy(o->path, path, len + 1);
-    snprintf(o->tmp, len + 32, "%s.tmp-%ld", path, (long)getpid());
+    memcpy(o->tmp, path, len);
+    snprintf(o->tmp + len, 32, ".tmp-%ld", (long)getpid());
 
     /* A device, a pipe or a link must not be replaced by a file of its name. */
     struct stat st;
