@@ -78,21 +78,27 @@ void qwen_close(qwen_model *m) {
 const qwen_config *qwen_model_config(const qwen_model *m) {
     return &m->config;
 }
+
 const char *qwen_model_name(const qwen_model *m) {
     return m->name;
 }
+
 const tn_safetensors *qwen_model_weights(const qwen_model *m) {
     return m->weights;
 }
+
 const qwen_layer *qwen_model_layer(const qwen_model *m, int layer) {
     return &m->layer[layer];
 }
+
 tn_mat qwen_model_embedding(const qwen_model *m) {
     return m->embedding;
 }
+
 tn_mat qwen_model_head(const qwen_model *m) {
     return m->head;
 }
+
 const float *qwen_model_final_norm(const qwen_model *m) {
     return m->final_norm;
 }

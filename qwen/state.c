@@ -147,6 +147,11 @@ void qwen_rewind(qwen_state *s, int pos) {
 void qwen_set_prompt_length(qwen_state *s, int n) {
     s->n_prompt = n;
 }
+
 const qwen_model *qwen_state_model(const qwen_state *s) {
     return s->model;
+}
+
+const qwen_opts *qwen_state_opts(const qwen_state *s) {
+    return &s->opts;
 }
