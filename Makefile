@@ -46,8 +46,8 @@ TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/test_main.o
 all: $(COMMANDS:%=$(BUILD)/%) $(BUILD)/libscalpel.a $(BUILD)/libscalpel.so
 
 ifneq (,$(findstring x86_64,$(ARCH)))
-$(BUILD)/tensor/kernels_avx2.o: CFLAGS_ALL += -mavx2 -mfma -mf16c
-$(BUILD)/tensor/kernels_avx512.o: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+$(BUILD)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
+$(BUILD)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 endif
 
 # Objects are rebuilt when the flags change.

@@ -1,0 +1,75 @@
+/* Detection of instruction sets, and the choice of a table of kernels.
+ *
+ * An instruction set may be used when three parties agree: the compiler made the table (the tier's
+ * function returns one), the processor has the instructions (cpuid), and the operating system saves
+ * their registers when it switches tasks (xgetbv). Bits as in the Intel 64 and IA-32 Software
+ * Developer's Manual, volume 2A (CPUID) and volume 1, chapter 13 (XCR0).
+ */
+#include "tensor/cpu.h"
+#include "tensor/kernels_tier.h"
+#include "tensor/os.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+
+/* XCR0: which register sets the operating system saves; only valid when cpuid reports OSXSAVE. */
+static unsigned saved_registers(void) {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+tn_cpu tn_cpu_detect(void) {
+    tn_cpu cpu = {0, 0};
+    const unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29; /* leaf 1, ecx */
+    const unsigned avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30,
+                   vl = 1u << 31;          /* leaf 7, ebx */
+    const unsigned ymm = 0x06, zmm = 0xE6; /* XCR0: SSE + AVX; and mask registers, zmm0-15, zmm16-31 */
+
+    unsigned a, b, c, d;
+    const unsigned need1 = fma | osxsave | f16c;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & need1) != need1) return cpu;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return cpu;
+    const unsigned saved = saved_registers();
+
+    cpu.avx2 = (b & avx2) && (saved & ymm) == ymm;
+    const unsigned need7 = f | dq | bw | vl;
+    cpu.avx512 = cpu.avx2 && (b & need7) == need7 && (saved & zmm) == zmm;
+    return cpu;
+}
+#else
+tn_cpu tn_cpu_detect(void) {
+    const tn_cpu none = {0, 0};
+    return none;
+}
+#endif
+
+const tn_kernels *tn_kernels_at(int i) {
+    const tn_cpu cpu = tn_cpu_detect();
+    const tn_kernels *const tiers[] = {
+        cpu.avx512 ? tn_tier_avx512() : NULL,
+        cpu.avx2 ? tn_tier_avx2() : NULL,
+        tn_tier_scalar(),
+    };
+    if (i < 0) return NULL;
+    for (size_t t = 0; t < sizeof tiers / sizeof *tiers; t++)
+        if (tiers[t] != NULL && i-- == 0) return tiers[t];
+    return NULL;
+}
+
+const tn_kernels *tn_kernels_select(const char *name) {
+    if (name == NULL || name[0] == '\0') return tn_kernels_at(0);
+    for (int i = 0;; i++) {
+        const tn_kernels *k = tn_kernels_at(i);
+        if (k == NULL || strcmp(k->name, name) == 0) return k;
+    }
+}
+
+tn_exec tn_exec_make(const char *isa, int threads) {
+    tn_exec ex;
+    ex.k = tn_kernels_select(isa);
+    ex.threads = threads > 0 ? threads : tn_core_count();
+    return ex;
+}

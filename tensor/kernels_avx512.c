@@ -1,0 +1,172 @@
+/* The "avx512" tier: table and vector kernels. Matrix products are in kernels_avx512_matmul.c.
+ *
+ * Every loop takes 16 floats at a time under a mask: all ones, except in the last step, where only the
+ * lanes that exist are loaded and stored. Where scalar code does a multiplication and an addition this
+ * file does the same two (no FMA), so axpy, add, rope and adam give the scalar tier's bits. Sums and exp
+ * use FMA and have the bits of the avx2 tier.
+ */
+#include "tensor/kernels_tier.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#include <math.h>
+
+/* The lanes of a step that begins with `left` elements to go. */
+static inline __mmask16 lanes(size_t left) {
+    return left >= TN_LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+}
+
+static inline __m512 load(__mmask16 mask, const float *p) {
+    return _mm512_maskz_loadu_ps(mask, p);
+}
+static inline void store(float *p, __mmask16 mask, __m512 v) {
+    _mm512_mask_storeu_ps(p, mask, v);
+}
+
+static void matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k) {
+    tn_matmul_tiled(&tn_avx512_f32, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static void matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k) {
+    tn_matmul_tiled(&tn_avx512_f16, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                        size_t m, size_t k) {
+    tn_matmul_tiled(&tn_avx512_bf16, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static float dot(const float *a, const float *b, size_t n) {
+    float sum;
+    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n);
+    return sum;
+}
+
+static void axpy(float *y, float a, const float *x, size_t n) {
+    const __m512 va = _mm512_set1_ps(a);
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        store(y + i, mask, _mm512_add_ps(load(mask, y + i), _mm512_mul_ps(va, load(mask, x + i))));
+    }
+}
+
+static void add(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        store(y + i, mask, _mm512_add_ps(load(mask, y + i), load(mask, x + i)));
+    }
+}
+
+static void rmsnorm(float *y, const float *x, const float *gain, size_t d, float eps) {
+    const __m512 scale = _mm512_set1_ps(1.0f / sqrtf(dot(x, x, d) / (float)d + eps));
+    for (size_t i = 0; i < d; i += TN_LANES) {
+        const __mmask16 mask = lanes(d - i);
+        store(y + i, mask, _mm512_mul_ps(_mm512_mul_ps(load(mask, x + i), scale), load(mask, gain + i)));
+    }
+}
+
+static void rope(float *x, const float *c, const float *s, size_t half) {
+    for (size_t i = 0; i < half; i += TN_LANES) {
+        const __mmask16 mask = lanes(half - i);
+        const __m512 a = load(mask, x + i), b = load(mask, x + half + i);
+        const __m512 vc = load(mask, c + i), vs = load(mask, s + i);
+        store(x + i, mask, _mm512_sub_ps(_mm512_mul_ps(a, vc), _mm512_mul_ps(b, vs)));
+        store(x + half + i, mask, _mm512_add_ps(_mm512_mul_ps(b, vc), _mm512_mul_ps(a, vs)));
+    }
+}
+
+/* exp(x) = 2^n * e^r with n = round(x / ln 2) and r = x - n ln 2, so |r| <= ln(2)/2 = 0.347.
+ * ln 2 is split in two floats so that r keeps all its bits. e^r is its Taylor polynomial of degree 7,
+ * whose remainder r^8/8! is below 6e-9; with roundings the relative error stays below 1.5e-7.
+ * Outside [-104, 89] exp is 0 or infinite in F32; the clamp keeps n small. min and max give their second
+ * operand when one is NaN, so NaN goes through. */
+static inline __m512 exp16(__m512 x) {
+    x = _mm512_min_ps(_mm512_set1_ps(89.0f), x);
+    x = _mm512_max_ps(_mm512_set1_ps(-104.0f), x);
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693147182f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-1.90465430e-9f), r);
+
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 2));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+static void softmax(float *x, size_t n) {
+    __m512 max = _mm512_set1_ps(x[0]);
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        max = _mm512_mask_max_ps(max, mask, max, load(mask, x + i));
+    }
+    max = _mm512_set1_ps(_mm512_reduce_max_ps(max));
+
+    __m512 sum = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 e = _mm512_maskz_mov_ps(mask, exp16(_mm512_sub_ps(load(mask, x + i), max)));
+        store(x + i, mask, e);
+        sum = _mm512_add_ps(sum, e);
+    }
+    float lane[TN_LANES];
+    _mm512_storeu_ps(lane, sum);
+
+    const __m512 scale = _mm512_set1_ps(1.0f / tn_fold_lanes(lane));
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        store(x + i, mask, _mm512_mul_ps(load(mask, x + i), scale));
+    }
+}
+
+static void swiglu(float *y, const float *gate, const float *up, size_t n) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 g = load(mask, gate + i);
+        const __m512 minus_g = _mm512_xor_ps(g, _mm512_set1_ps(-0.0f));
+        const __m512 silu = _mm512_div_ps(g, _mm512_add_ps(one, exp16(minus_g)));
+        store(y + i, mask, _mm512_mul_ps(silu, load(mask, up + i)));
+    }
+}
+
+static void adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
+                 float eps, float c1, float c2) {
+    const __m512 vb1 = _mm512_set1_ps(b1), vb2 = _mm512_set1_ps(b2);
+    const __m512 a1 = _mm512_set1_ps(1.0f - b1), a2 = _mm512_set1_ps(1.0f - b2);
+    const __m512 vc1 = _mm512_set1_ps(c1), vc2 = _mm512_set1_ps(c2);
+    const __m512 vlr = _mm512_set1_ps(lr), veps = _mm512_set1_ps(eps);
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 gi = load(mask, g + i);
+        const __m512 mi = _mm512_add_ps(_mm512_mul_ps(vb1, load(mask, m + i)), _mm512_mul_ps(a1, gi));
+        const __m512 vi =
+            _mm512_add_ps(_mm512_mul_ps(vb2, load(mask, v + i)), _mm512_mul_ps(a2, _mm512_mul_ps(gi, gi)));
+        const __m512 root = _mm512_add_ps(_mm512_sqrt_ps(_mm512_div_ps(vi, vc2)), veps);
+        const __m512 move = _mm512_div_ps(_mm512_mul_ps(vlr, _mm512_div_ps(mi, vc1)), root);
+        store(m + i, mask, mi);
+        store(v + i, mask, vi);
+        store(p + i, mask, _mm512_sub_ps(load(mask, p + i), move));
+    }
+}
+
+const tn_kernels *tn_tier_avx512(void) {
+    static const tn_kernels table = {"avx512", matmul_f32, matmul_f16, matmul_bf16, dot,    axpy,
+                                     add,      rmsnorm,    rope,       softmax,     swiglu, adam};
+    return &table;
+}
+
+#else
+
+const tn_kernels *tn_tier_avx512(void) {
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,126 @@
+/* The tiles of the "avx512" tier's matmul; the order of the sums is drawn in kernels_tier.h.
+ *
+ * A tile of 8 rows of x and 3 rows of w keeps its 24 sums in 24 of the 32 registers, lane l of register
+ * [i][j] being lane l of the sum of row i and row j:
+ *
+ *                 w0    w1    w2      <- 16 weights each, widened to F32: 3 registers
+ *           x0  [0][0] [0][1] [0][2]
+ *           x1  [1][0] [1][1] [1][2]     each step along k: 3 + 8 loads, 24 FMAs
+ *            …    …      …      …
+ *           x7  [7][0] [7][1] [7][2]
+ *
+ * A processor starts one or two FMAs per cycle and finishes each four cycles later, so eight or more
+ * independent sums must be under way; loads go one or two per cycle as well, so each loaded register
+ * has to serve several FMAs. 8 x 3 does both, and the tall shape widens a weight once for eight rows.
+ *
+ * Fewer rows or columns at the edges use smaller tiles of the same making: a sum's bits are the same in
+ * any of them.
+ */
+#include "tensor/kernels_tier.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+
+enum { ROWS = 8, COLS = 3, STEP = 16 };
+
+/* 16 weights of `type` at w as F32; those not in `mask` are 0 and their memory is not touched. */
+TN_INLINE __m512 load_weights(const unsigned char *w, tn_dtype type, __mmask16 mask) {
+    if (type == TN_F32) return _mm512_maskz_loadu_ps(mask, w);
+    const __m256i h = _mm256_maskz_loadu_epi16(mask, w);
+    if (type == TN_F16) return _mm512_cvtph_ps(h);
+    /* a BF16 is the upper half of its F32 */
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* One step along k: sum[i*cols + j] += x[i] * w[j] for 16 lanes. row_bytes: from one row of w to the next. */
+TN_INLINE void step(__m512 *sum, size_t rows, size_t cols, tn_dtype type, const float *x, size_t ldx,
+                    const unsigned char *w, size_t row_bytes, __mmask16 mask) {
+    __m512 wide[COLS];
+    TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] = load_weights(w + j * row_bytes, type, mask);
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        const __m512 xi = _mm512_maskz_loadu_ps(mask, x + i * ldx);
+        TN_UNROLL for (size_t j = 0; j < cols; j++) sum[i * cols + j] =
+            _mm512_fmadd_ps(xi, wide[j], sum[i * cols + j]);
+    }
+}
+
+/* Folds the lanes of four registers at once into four sums. In 128-bit quarters:
+ *     a = [a0 a1 a2 a3], b = [b0 b1 b2 b3]  ->  ab = [a0+a2 a1+a3 b0+b2 b1+b3]     lanes l += l+8
+ *     ab, cd                                ->  s  = [a'0+a'1 b'0+b'1 c'0+c'1 d'0+d'1]   l += l+4
+ * then each quarter holds four lanes of one sum and folds in itself, l += l+2, l += l+1. */
+TN_INLINE __m128 fold4(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    const __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+    __m512 s = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0x4E)); /* lanes 2 3 0 1 */
+    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xB1)); /* lanes 1 0 3 2 */
+    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s));
+}
+
+/* The tile of tn_tile_fn for constant rows, cols and type. */
+TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
+                    const unsigned char *w, size_t ldw, size_t k, int add) {
+    const size_t w_size = type == TN_F32 ? 4 : 2;
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 sum[ROWS * COLS + 3]; /* [rows, cols], and zeros up to a multiple of 4 */
+    TN_UNROLL for (size_t i = 0; i < rows * cols + 3; i++) sum[i] = zero;
+
+    size_t t = 0;
+    for (; t + STEP <= k; t += STEP)
+        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, ldw * w_size, 0xFFFF);
+    if (t < k) {
+        const __mmask16 rest = (__mmask16)((1u << (k - t)) - 1);
+        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, ldw * w_size, rest);
+    }
+
+    float s[ROWS * COLS + 3];
+    TN_UNROLL for (size_t i = 0; i < rows * cols; i += 4)
+        _mm_storeu_ps(s + i, fold4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]));
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) {
+            const float chunk = s[i * cols + j];
+            y[i * ldy + j] = add ? y[i * ldy + j] + chunk : chunk;
+        }
+}
+
+/* `rows` rows (constant) and any number of columns: three at a time, then one at a time. */
+TN_INLINE void strip(size_t rows, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
+                     const unsigned char *w, size_t ldw, size_t cols, size_t k, int add) {
+    const size_t row_bytes = ldw * (type == TN_F32 ? 4 : 2);
+    size_t j = 0;
+    for (; j + COLS <= cols; j += COLS)
+        tile(rows, COLS, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k, add);
+    for (; j < cols; j++) tile(rows, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k, add);
+}
+
+/* Any tile of at most ROWS rows: 8, or the binary digits of the number of rows. */
+TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
+                        size_t ldw, size_t rows, size_t cols, size_t k, int add) {
+    size_t i = 0;
+    if (rows & 8) strip(8, type, y, ldy, x, ldx, w, ldw, cols, k, add), i += 8;
+    if (rows & 4) strip(4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add), i += 4;
+    if (rows & 2) strip(2, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add), i += 2;
+    if (rows & 1) strip(1, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add);
+}
+
+static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
+                     size_t cols, size_t k, int add) {
+    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
+                     size_t cols, size_t k, int add) {
+    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                      size_t rows, size_t cols, size_t k, int add) {
+    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+const tn_tile tn_avx512_f32 = {tile_f32, ROWS, COLS, 4};
+const tn_tile tn_avx512_f16 = {tile_f16, ROWS, COLS, 2};
+const tn_tile tn_avx512_bf16 = {tile_bf16, ROWS, COLS, 2};
+
+#endif

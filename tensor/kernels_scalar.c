@@ -1,0 +1,147 @@
+/* The "scalar" tier: every kernel in plain C. It is what the tests believe and all that a port needs; the
+ * other tiers do the same sums with intrinsics. The sixteen lanes of a dot product (kernels_tier.h) are
+ * an array here, so a compiler may put them in whatever vectors its target has, without -ffast-math.
+ */
+#include "tensor/kernels_tier.h"
+
+#include <math.h>
+#include <string.h>
+
+/* count weights of `type` at any address as F32. */
+static void widen(float *dst, const unsigned char *src, tn_dtype type, size_t count) {
+    if (type == TN_F32) {
+        memcpy(dst, src, count * sizeof *dst);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint16_t h;
+        memcpy(&h, src + 2 * i, sizeof h);
+        dst[i] = type == TN_F16 ? tn_f16_to_f32(h) : tn_bf16_to_f32(h);
+    }
+}
+
+/* y[i] (+)= sum_k x[i, k] * w[k] for the rows of x; each piece of w is widened once for all of them. */
+enum { ROWS = 8 };
+static void column(float *y, size_t ldy, const float *x, size_t ldx, const unsigned char *w, tn_dtype type,
+                   size_t rows, size_t k, int add) {
+    const size_t w_size = tn_dtype_size(type);
+    float lane[ROWS][TN_LANES] = {{0}};
+    for (size_t t = 0; t < k; t += TN_LANES) {
+        const size_t left = k - t < TN_LANES ? k - t : TN_LANES;
+        float wide[TN_LANES];
+        widen(wide, w + t * w_size, type, left);
+        for (size_t i = 0; i < rows; i++) {
+            const float *xi = x + i * ldx + t;
+            if (left == TN_LANES)
+                for (size_t l = 0; l < TN_LANES; l++) lane[i][l] += xi[l] * wide[l];
+            else
+                for (size_t l = 0; l < left; l++) lane[i][l] += xi[l] * wide[l];
+        }
+    }
+    for (size_t i = 0; i < rows; i++) {
+        const float s = tn_fold_lanes(lane[i]);
+        y[i * ldy] = add ? y[i * ldy] + s : s;
+    }
+}
+
+static void tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                 size_t rows, size_t cols, size_t k, int add) {
+    const unsigned char *row = w;
+    for (size_t j = 0; j < cols; j++, row += ldw * tn_dtype_size(type))
+        column(y + j, ldy, x, ldx, row, type, rows, k, add);
+}
+
+static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
+                     size_t cols, size_t k, int add) {
+    tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
+                     size_t cols, size_t k, int add) {
+    tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                      size_t rows, size_t cols, size_t k, int add) {
+    tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+}
+
+static const tn_tile scalar_f32 = {tile_f32, ROWS, 4, sizeof(float)};
+static const tn_tile scalar_f16 = {tile_f16, ROWS, 4, sizeof(uint16_t)};
+static const tn_tile scalar_bf16 = {tile_bf16, ROWS, 4, sizeof(uint16_t)};
+
+static void matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k) {
+    tn_matmul_tiled(&scalar_f32, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static void matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k) {
+    tn_matmul_tiled(&scalar_f16, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                        size_t m, size_t k) {
+    tn_matmul_tiled(&scalar_bf16, y, ldy, x, ldx, w, ldw, n, m, k);
+}
+
+static float dot(const float *a, const float *b, size_t n) {
+    float sum;
+    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n);
+    return sum;
+}
+
+static void axpy(float *y, float a, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void add(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void rmsnorm(float *y, const float *x, const float *gain, size_t d, float eps) {
+    const float scale = 1.0f / sqrtf(dot(x, x, d) / (float)d + eps);
+    for (size_t i = 0; i < d; i++) y[i] = x[i] * scale * gain[i];
+}
+
+static void rope(float *x, const float *c, const float *s, size_t half) {
+    for (size_t i = 0; i < half; i++) {
+        const float a = x[i], b = x[i + half];
+        x[i] = a * c[i] - b * s[i];
+        x[i + half] = b * c[i] + a * s[i];
+    }
+}
+
+static void softmax(float *x, size_t n) {
+    float max = x[0];
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > max) max = x[i];
+
+    float lane[TN_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        x[i] = expf(x[i] - max); /* at most 1: no overflow, and the sum is at least 1 */
+        lane[i % TN_LANES] += x[i];
+    }
+
+    const float scale = 1.0f / tn_fold_lanes(lane);
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+}
+
+static void swiglu(float *y, const float *gate, const float *up, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+}
+
+static void adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
+                 float eps, float c1, float c2) {
+    for (size_t i = 0; i < n; i++) {
+        m[i] = b1 * m[i] + (1.0f - b1) * g[i];
+        v[i] = b2 * v[i] + (1.0f - b2) * (g[i] * g[i]);
+        p[i] -= lr * (m[i] / c1) / (sqrtf(v[i] / c2) + eps);
+    }
+}
+
+const tn_kernels *tn_tier_scalar(void) {
+    static const tn_kernels table = {"scalar", matmul_f32, matmul_f16, matmul_bf16, dot,    axpy,
+                                     add,      rmsnorm,    rope,       softmax,     swiglu, adam};
+    return &table;
+}

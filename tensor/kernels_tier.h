@@ -1,0 +1,68 @@
+/* What the tiers share behind tensor/kernels.h; only kernels_*.c, matmul.c and cpu.c include this.
+ *
+ * The order of one sum, the same picture in every tier. With p[k] = x[k] * w[k]:
+ *
+ *     k = 0 … 511 | 512 … 1023 | …            chunks of TN_CHUNK products; inside each chunk
+ *
+ *     lane  0:  p[0]  + p[16] + p[32] + …     lane l adds every 16th product in the order of k,
+ *     lane  1:  p[1]  + p[17] + p[33] + …
+ *       …
+ *     lane 15:  p[15] + p[31] + p[47] + …
+ *
+ *     0…7 += 8…15,  0…3 += 4…7,  0,1 += 2,3,  0 += 1    and the lanes fold in half four times.
+ *
+ *     sum = chunk 0 + chunk 1 + chunk 2 + …   from the left
+ *
+ * Sixteen lanes are one register of AVX-512 or two of AVX2, so every tier uses its full width without
+ * reordering anything; AVX2 and AVX-512 fuse each multiply with its add (one rounding, FMA) and give the
+ * same bits, the scalar tier rounds twice. Chunks exist for the cache: the rows that a tile touches in
+ * one chunk stay in L1. They also shorten the chains of additions: the rounding error is at most about
+ * (TN_CHUNK/16 + 4 + k/TN_CHUNK) * eps * sum |p|, and far less in practice, against k * eps * sum |p| for
+ * one running total (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2).
+ */
+#ifndef TENSOR_KERNELS_TIER_H
+#define TENSOR_KERNELS_TIER_H
+
+#include "tensor/kernels.h"
+
+enum { TN_LANES = 16, TN_CHUNK = 512 };
+
+/* Folds lane [16] in half four times and returns the sum; overwrites lane. */
+static inline float tn_fold_lanes(float *lane) {
+    for (int width = TN_LANES / 2; width > 0; width /= 2)
+        for (int l = 0; l < width; l++) lane[l] += lane[l + width];
+    return lane[0];
+}
+
+/* The inner piece of matmul, one chunk (k <= TN_CHUNK) of rows * cols sums:
+ *     s = sum_k x[i*ldx + k] * w[j*ldw + k];  y[i*ldy + j] = add ? y[i*ldy + j] + s : s
+ * for i < rows, j < cols. ldw counts elements of w's type; w may be at any address. */
+typedef void (*tn_tile_fn)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
+                           size_t rows, size_t cols, size_t k, int add);
+
+typedef struct {
+    tn_tile_fn fn;
+    size_t rows, cols; /* the largest tile: as many sums as the registers hold */
+    size_t w_size;     /* bytes of an element of w */
+} tn_tile;
+
+/* matmul of kernels.h, cut into tiles in an order that suits the caches. */
+void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
+                     size_t ldw, size_t n, size_t m, size_t k);
+
+/* Tiles of the tiers whose matmul has a file of its own. */
+extern const tn_tile tn_avx2_f32, tn_avx2_f16, tn_avx2_bf16;
+extern const tn_tile tn_avx512_f32, tn_avx512_f16, tn_avx512_bf16;
+
+/* The tables. The last two are NULL where the compiler was not told to use the instruction set; whether
+ * the processor has it is for cpu.c to find out. */
+const tn_kernels *tn_tier_scalar(void);
+const tn_kernels *tn_tier_avx2(void);
+const tn_kernels *tn_tier_avx512(void);
+
+/* For the intrinsics files: loops of constant length over arrays of registers must be unrolled, or the
+ * arrays would live in memory. */
+#define TN_INLINE static inline __attribute__((always_inline))
+#define TN_UNROLL _Pragma("GCC unroll 24")
+
+#endif
