@@ -143,7 +143,8 @@ static int run_prompt(job *j, size_t index, tn_err *e) {
     if (!code && (known || j->positions == SAE_POS_PROMPT))
         code = replay(j, &j->prompt_ids[index], &answer, e);
     else if (!code)
-        code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new, &answer, e);
+        code =
+            writer_generate(&j->w, &j->prompt_ids[index], j->max_new, j->sampling.seed + index, &answer, e);
     if (!code && p->text)
         tn_buf_add(&text, p->text, strlen(p->text) + 1);
     else if (!code)
@@ -268,8 +269,8 @@ int cmd_capture(int argc, char **argv) {
     int exit_code = cli_parse("sae", "capture", summary, options, argc, argv, NULL, 0, NULL);
     if (exit_code >= 0) return exit_code;
     tn_err e;
-    int code = check_options(&j, &e);
-    if (!code) code = open_all(&j, &e);
+    if (check_options(&j, &e)) return cli_usage_error("sae", "capture", "%s", e.msg);
+    int code = open_all(&j, &e);
     if (!code) code = run_all(&j, &e);
     if (!code) code = write_all(&j, &e);
     close_all(&j);

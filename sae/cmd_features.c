@@ -335,8 +335,8 @@ int cmd_features(int argc, char **argv) {
     int exit_code = cli_parse("sae", "features", summary, options, argc, argv, NULL, 0, NULL);
     if (exit_code >= 0) return exit_code;
     tn_err e;
-    int code = check_options(&j, &e);
-    if (!code) code = compute(&j, &e);
+    if (check_options(&j, &e)) return cli_usage_error("sae", "features", "%s", e.msg);
+    int code = compute(&j, &e);
     if (!code) code = choose(&j, &e);
     if (!code) code = show(&j, &e);
     close_all(&j);

@@ -246,7 +246,8 @@ static int answer_prompt(job *j, size_t index, tn_err *e) {
         a->tokens.len = 0;
         tn_buf_clear(&a->text);
         code = qwen_set_hooks(j->w.state, j->ways[i].hooks, j->ways[i].n_hooks, e);
-        if (!code) code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new, &a->tokens, e);
+        if (!code)
+            code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new, j->sampling.seed, &a->tokens, e);
         if (!code) code = writer_decode(&j->w, &a->tokens, &a->text, e);
     }
     return code;
@@ -354,8 +355,8 @@ int cmd_steer(int argc, char **argv) {
     int exit_code = cli_parse("sae", "steer", summary, options, argc, argv, NULL, 0, NULL);
     if (exit_code >= 0) return exit_code;
     tn_err e;
-    int code = check_options(&j, &e);
-    if (!code) code = open_all(&j, &e);
+    if (check_options(&j, &e)) return cli_usage_error("sae", "steer", "%s", e.msg);
+    int code = open_all(&j, &e);
     if (!code) code = run_all(&j, &e);
     close_all(&j);
     return code ? cli_error("sae", &e) : 0;

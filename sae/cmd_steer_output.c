@@ -7,10 +7,12 @@
 #include <string.h>
 
 void print_answers(const qwen_prompt *p, const way *ways, const answer *answers, int n) {
-    printf("=== %s\n", p->prompt);
-    for (int i = 0; i < n; i++)
-        printf("\n--- %s%s%s\n%s\n", ways[i].name, ways[i].op ? ": " : "", ways[i].op ? ways[i].op : "",
-               answers[i].text.data);
+    printf("## %s\n", p->prompt);
+    for (int i = 0; i < n; i++) {
+        printf("\n### %s\n\n", ways[i].name);
+        if (ways[i].op) printf("`%s`\n\n", ways[i].op);
+        printf("%s\n", answers[i].text.data);
+    }
     printf("\n");
     fflush(stdout);
 }

@@ -34,10 +34,11 @@ static int keep_token(void *ctx, int32_t token) {
     return tok_ids_push(ctx, token);
 }
 
-int writer_generate(writer *w, const tok_ids *prompt, int max_new, tok_ids *answer, tn_err *e) {
+int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed, tok_ids *answer,
+                    tn_err *e) {
     qwen_gen_opts o = {max_new, w->text.stops, w->text.n_stops};
     qwen_rewind(w->state, 0);
-    qwen_sampler_reset(&w->sampler, w->sampler.params.seed);
+    qwen_sampler_reset(&w->sampler, seed);
     return qwen_generate(w->state, &w->sampler, prompt->data, (int)prompt->len, &o, 1, keep_token, answer,
                          NULL, e);
 }

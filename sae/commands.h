@@ -43,7 +43,7 @@ int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err
 void writer_close(writer *w);
 /* Starts the timeline anew and answers prompt [n]: appends at most max_new tokens to *answer. Hooks see every
  * one of them. */
-int writer_generate(writer *w, const tok_ids *prompt, int max_new, tok_ids *answer, tn_err *e);
+int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed, tok_ids *answer, tn_err *e);
 /* The text of an answer, NUL-terminated; special tokens are left out. */
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
 

@@ -27,7 +27,7 @@ typedef struct {
     tn_buf text;
 } answer;
 
-/* One prompt's answers for people: a block per way. */
+/* One prompt's answers for people, a block per way, in Markdown. */
 void print_answers(const qwen_prompt *p, const way *ways, const answer *answers, int n);
 /* One JSON object and a newline: {"prompt", "label", "answers": [{"name", "op", "text", "tokens"}]}. */
 void add_answers_json(const qwen_prompt *p, const way *ways, const answer *answers, int n, tn_buf *out);

@@ -1,0 +1,144 @@
+#!/bin/sh
+# The transportation experiment, from a model to edited answers:
+#
+#   run.sh MODEL_DIR OUT_DIR [LAYER]
+#
+# stories.jsonl       300 stories, one per prompt                     qwen generate
+# acts.safetensors    residual stream of the generated tokens         sae capture
+# sae/                20 times as wide SAE, train.csv, loss.svg, ...  sae train
+# features.json, features.txt, features.svg, active.svg               sae features
+# answers.jsonl, answers.md   original, SAE only, car features, bus features   sae steer
+# timings.txt         seconds per step
+#
+# A step whose output is there is skipped: the same command continues where it stopped. To change a setting, use
+# another OUT_DIR. Settings come from the environment:
+#   BIN       where qwen and sae are           (build/ of this repository)
+#   PROMPTS   prompts file                     (prompts.jsonl)
+#   QUESTIONS questions to answer              (questions.jsonl)
+#   N_NEW     most tokens per story            (80)
+#   TEMP      temperature of the stories       (0.7)
+#   SEED      of the stories and the training  (42)
+#   WIDTH     latents                          (20x)
+#   EPOCHS, L1, BATCH   of the training        (what sae train chooses)
+#   TOP       features per category            (10)
+#   BY        ranking of features              (diff)
+#   SCALE     all latents are multiplied by it (0.5)
+#   STRENGTH  added to the chosen features     (4)
+#   N_ANSWER  most tokens per answer           (64)
+#   THREADS   threads, 0 = one per core        (0)
+set -eu
+
+if [ $# -lt 2 ] || [ $# -gt 3 ]; then
+    echo "usage: $0 MODEL_DIR OUT_DIR [LAYER]" >&2
+    exit 2
+fi
+here=$(dirname "$0")
+model=$1
+out=$2
+BIN=${BIN:-$here/../../build}
+PROMPTS=${PROMPTS:-$here/prompts.jsonl}
+QUESTIONS=${QUESTIONS:-$here/questions.jsonl}
+N_NEW=${N_NEW:-80}
+TEMP=${TEMP:-0.7}
+SEED=${SEED:-42}
+WIDTH=${WIDTH:-20x}
+TOP=${TOP:-10}
+BY=${BY:-diff}
+SCALE=${SCALE:-0.5}
+STRENGTH=${STRENGTH:-4}
+N_ANSWER=${N_ANSWER:-64}
+THREADS=${THREADS:-0}
+
+if [ ! -f "$model/config.json" ]; then
+    echo "error: $model/config.json: No such file" >&2
+    exit 1
+fi
+# The layer: 15 in models of 24 layers and more, else five eighths of the way up.
+depth=$(tr -d ' \n' < "$model/config.json" | sed -n 's/.*"num_hidden_layers":\([0-9]*\).*/\1/p')
+if [ $# -eq 3 ]; then
+    layer=$3
+elif [ "${depth:-0}" -ge 24 ]; then
+    layer=15
+else
+    layer=$((${depth:-0} * 5 / 8))
+fi
+mkdir -p "$out"
+
+# Prints a command as it could be typed.
+show() {
+    printf '+'
+    for word in "$@"; do
+        case $word in
+        *[!A-Za-z0-9_./,:=@%+-]*) printf " '%s'" "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")" ;;
+        *) printf ' %s' "$word" ;;
+        esac
+    done
+    printf '\n'
+}
+
+# step FILE COMMAND...: runs the command, which writes FILE, unless FILE is there.
+step() {
+    file=$1
+    shift
+    if [ -e "$file" ]; then
+        echo "= $file is there"
+        return
+    fi
+    show "$@"
+    start=$(date +%s)
+    "$@"
+    took "$file"
+}
+
+# step_into FILE COMMAND...: the same for a command that prints what FILE is to hold.
+step_into() {
+    file=$1
+    shift
+    if [ -e "$file" ]; then
+        echo "= $file is there"
+        return
+    fi
+    echo "$(show "$@") > $file"
+    start=$(date +%s)
+    "$@" > "$file.part"
+    mv "$file.part" "$file"
+    took "$file"
+}
+
+took() {
+    echo "$(($(date +%s) - start)) s  ${1##*/}" >> "$out/timings.txt"
+}
+
+step "$out/stories.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$PROMPTS" -o "$out/stories.jsonl" \
+    -n "$N_NEW" --temp "$TEMP" --seed "$SEED" --threads "$THREADS"
+
+step "$out/acts.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/stories.jsonl" \
+    -o "$out/acts.safetensors" --threads "$THREADS"
+
+step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/acts.safetensors" -o "$out/sae" --width "$WIDTH" \
+    --seed "$SEED" --resume ${EPOCHS:+--epochs "$EPOCHS"} ${L1:+--l1 "$L1"} ${BATCH:+--batch "$BATCH"} \
+    --threads "$THREADS"
+
+step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
+    --top "$TOP" --by "$BY" --json --threads "$THREADS"
+
+step "$out/active.svg" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --by "$BY" \
+    --heatmap "$out/features.svg" --bars "$out/active.svg" --threads "$THREADS"
+
+step_into "$out/features.txt" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
+    --top "$TOP" --by "$BY" --threads "$THREADS"
+
+# "LABEL<tab>12,55,90" per category, for the edits below.
+step_into "$out/features.ids" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --ids \
+    --top "$TOP" --by "$BY" --threads "$THREADS"
+car=$(sed -n 's/^car	//p' "$out/features.ids")
+bus=$(sed -n 's/^bus	//p' "$out/features.ids")
+
+step_into "$out/answers.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts "$QUESTIONS" \
+    --set "car=$car" --set "bus=$bus" \
+    --op "car features: all *= $SCALE; car += $STRENGTH" \
+    --op "bus features: all *= $SCALE; bus += $STRENGTH" \
+    -n "$N_ANSWER" -o "$out/answers.jsonl" --threads "$THREADS"
+
+echo
+cat "$out/timings.txt"
