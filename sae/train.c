@@ -140,6 +140,10 @@ int sae_trainer_steps(const sae_trainer *t) {
     return t->steps;
 }
 
+const uint32_t *sae_trainer_fired(const sae_trainer *t) {
+    return t->count;
+}
+
 /* ---- steps ---- */
 
 static int check_rows(const sae_trainer *t, int n, tn_err *e) {

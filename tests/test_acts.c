@@ -25,7 +25,9 @@ static const char *write_sample(const char *name, tn_dtype dtype) {
     const char *path = test_path(name);
     tn_pair extra = {"temperature", "0"};
     tn_err e = {0};
-    if (!CHECK_INT(sae_acts_write(&b, path, dtype, "a/model", "blocks.2.hook_resid_post", DOCS, 2, &extra, 1, &e), TN_OK))
+    if (!CHECK_INT(
+            sae_acts_write(&b, path, dtype, "a/model", "blocks.2.hook_resid_post", DOCS, 2, &extra, 1, &e),
+            TN_OK))
         CHECK_STR(e.msg, "");
     sae_acts_builder_free(&b);
     return path;
@@ -116,7 +118,8 @@ static void refuses_unknown_document(void) {
 }
 
 /* A file with `n_ints` values in each integer tensor, of type `ints`, and rows of type `rows`. */
-static int open_crafted(tn_dtype rows, tn_dtype ints, size_t n_ints, const char *format, const char *docs, tn_err *e) {
+static int open_crafted(tn_dtype rows, tn_dtype ints, size_t n_ints, const char *format, const char *docs,
+                        tn_err *e) {
     const char *path = test_path("crafted.safetensors");
     tn_tensor_spec specs[4] = {{"activations", rows, 2, {2, 2}},
                                {"tokens", ints, 1, {n_ints}},
@@ -163,6 +166,7 @@ static void missing_file(void) {
     CHECK_INT(sae_acts_write(&b, test_path("x"), TN_F16, "", "", NULL, 0, NULL, 0, &e), TN_EARG);
 }
 
+void test_acts(void);
 void test_acts(void) {
     RUN(round_trip);
     RUN(builder_grows);

@@ -60,7 +60,8 @@ static void encode_decode_follow_the_formula(void) {
             for (int i = 0; i < F; i++) {
                 double pre = (double)s.b_enc[i];
                 for (int k = 0; k < D; k++)
-                    pre += ((double)x[r * D + k] - (apply ? (double)s.b_dec[k] : 0)) * (double)s.w_enc[i * D + k];
+                    pre += ((double)x[r * D + k] - (apply ? (double)s.b_dec[k] : 0)) *
+                           (double)s.w_enc[i * D + k];
                 double want = pre > 0 ? pre : 0;
                 CHECK_NEAR(z[r * F + i], want, 1e-6);
                 active += want > 0;
@@ -162,7 +163,8 @@ typedef struct {
 } variant;
 
 static void write_weights(const char *dir, variant v) {
-    static const float w_enc[6] = {1, 2, 3, 4, 5, 6}, w_dec[6] = {-1, -2, -3, -4, -5, -6}, b[3] = {0.5f, -0.25f, 8};
+    static const float w_enc[6] = {1, 2, 3, 4, 5, 6}, w_dec[6] = {-1, -2, -3, -4, -5, -6},
+                       b[3] = {0.5f, -0.25f, 8};
     tn_tensor_spec specs[5];
     const float *data[5];
     int n = 0;
@@ -240,7 +242,8 @@ static void strict_config(void) {
         {"{\"architecture\":\"standard\",\"d_in\":2,\"d_sae\":2000000000}", TN_ESHAPE, "W_enc"},
         {"[]", TN_EFORMAT, "object"},
         {"{\"architecture\":", TN_EFORMAT, "cfg.json"},
-        {CFG(STANDARD ",\"apply_b_dec_to_input\":true,\"normalize_activations\":\"none\",\"other\":[1]"), TN_OK, ""},
+        {CFG(STANDARD ",\"apply_b_dec_to_input\":true,\"normalize_activations\":\"none\",\"other\":[1]"),
+         TN_OK, ""},
         {CFG(STANDARD ",\"normalize_activations\":\"expected_average_only_in\""), TN_OK, ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -257,6 +260,7 @@ static void missing_directory(void) {
     CHECK_HAS(e.msg, "no-such-sae/cfg.json");
 }
 
+void test_sae(void);
 void test_sae(void) {
     RUN(refuses_bad_widths);
     RUN(layer_of_the_hook);
