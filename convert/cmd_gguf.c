@@ -6,7 +6,7 @@ static const char summary[] =
     "template. Reads F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K.\n"
     "Without -t, F16 and BF16 files keep their type and quantised ones become f32, which holds their values\n"
     "exactly; bf16 halves the size and rounds to 8 significant bits.\n"
-    "usage: convert gguf FILE -o DIR [-t f32|f16|bf16]";
+    "example: convert gguf model.gguf -o model-dir";
 
 int cmd_gguf(int argc, char **argv) {
     const char *dir = NULL, *type = NULL, *file = NULL;

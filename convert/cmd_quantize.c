@@ -6,7 +6,7 @@ static const char summary[] = "Rewrites all weights of a model directory (one fi
                               "and copies tokenizer and generation settings. Rounds to nearest, ties to "
                               "even; values beyond the range of\n"
                               "f16 are an error.\n"
-                              "usage: convert quantize -m DIR -t f32|f16|bf16 -o DIR2";
+                              "example: convert quantize -m model-dir -t bf16 -o model-bf16";
 
 int cmd_quantize(int argc, char **argv) {
     const char *from = NULL, *to = NULL, *type = NULL;

@@ -1,21 +1,10 @@
 /* The GGUF reader: a cursor that never runs past the end, then one pass over metadata and tensor infos. */
-#include "convert/gguf.h"
-
+#include "convert/gguf_file.h"
 #include "tensor/dtype.h"
 #include "tensor/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct gguf_file {
-    const unsigned char *data; /* [size], the caller's */
-    size_t size;
-    char *label;
-    gguf_kv *kv; /* [n_kv], in file order */
-    size_t n_kv;
-    gguf_tensor *tensors; /* [n_tensors], in name order */
-    size_t n_tensors;
-};
 
 /* ---- Cursor ---- */
 
@@ -95,16 +84,7 @@ static int take_name(cursor *c, const char *what, gguf_str *out, tn_err *e) {
     return TN_OK;
 }
 
-/* How names from the file appear in messages: at most 80 bytes of them. */
-#define SHOW(s) (int)((s).len < 80 ? (s).len : 80), (s).data
-
 /* ---- Metadata ---- */
-
-/* Bytes of one value; 0 for strings, whose length differs. */
-static size_t value_size(gguf_value_type t) {
-    static const unsigned char sizes[GGUF_VALUE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    return sizes[t];
-}
 
 static int take_value_type(cursor *c, gguf_str key, gguf_value_type *out, tn_err *e) {
     uint32_t type = 0;
@@ -112,7 +92,7 @@ static int take_value_type(cursor *c, gguf_str key, gguf_value_type *out, tn_err
     if (rc != TN_OK) return rc;
     if (type >= GGUF_VALUE_COUNT)
         return tn_fail(e, TN_EFORMAT, "%s: metadata \"%.*s\" has the unknown value type %u", c->f->label,
-                       SHOW(key), (unsigned)type);
+                       GGUF_SHOW(key), (unsigned)type);
     *out = (gguf_value_type)type;
     return TN_OK;
 }
@@ -129,14 +109,14 @@ static int take_kv(cursor *c, gguf_kv *kv, tn_err *e) {
         if (kv->type == GGUF_ARRAY)
             return tn_fail(e, TN_EUNSUP,
                            "%s: metadata \"%.*s\" is an array of arrays, which is not supported", c->f->label,
-                           SHOW(kv->key));
-        size_t least = kv->type == GGUF_STRING ? 8 : value_size(kv->type);
+                           GGUF_SHOW(kv->key));
+        size_t least = kv->type == GGUF_STRING ? 8 : gguf_value_size(kv->type);
         rc = take_count(c, "a metadata array", least, &kv->count, e);
         if (rc != TN_OK) return rc;
     }
     kv->data = c->f->data + c->pos;
     if (kv->type != GGUF_STRING)
-        return take(c, kv->count * value_size(kv->type)) ? TN_OK : fail_end(c, "a metadata value", e);
+        return take(c, kv->count * gguf_value_size(kv->type)) ? TN_OK : fail_end(c, "a metadata value", e);
     for (size_t i = 0; i < kv->count; i++) {
         gguf_str skipped;
         rc = take_string(c, "a metadata string", &skipped, e);
@@ -156,7 +136,7 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
     if (rc != TN_OK) return rc;
     if (rank < 1 || rank > GGUF_MAX_RANK)
         return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has rank %u, expected 1 to %d", label,
-                       SHOW(t->name), (unsigned)rank, GGUF_MAX_RANK);
+                       GGUF_SHOW(t->name), (unsigned)rank, GGUF_MAX_RANK);
     t->rank = (int)rank;
     t->count = 1;
     for (uint32_t i = 0; i < rank; i++) {
@@ -165,7 +145,7 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
         if (rc != TN_OK) return rc;
         if (n == 0 || n > SIZE_MAX || tn_mul_size(t->count, (size_t)n, &t->count) != 0)
             return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has an impossible dimension of %llu", label,
-                           SHOW(t->name), (unsigned long long)n);
+                           GGUF_SHOW(t->name), (unsigned long long)n);
         t->shape[i] = (size_t)n;
     }
     rc = take_u32(c, "a tensor's type", &type, e);
@@ -174,12 +154,12 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
     t->type = gguf_type_find(type);
     if (!t->type)
         return tn_fail(e, TN_EUNSUP, "%s: tensor \"%.*s\" has type %u (%s), which is not supported", label,
-                       SHOW(t->name), (unsigned)type, gguf_type_name(type));
+                       GGUF_SHOW(t->name), (unsigned)type, gguf_type_name(type));
     if (t->shape[0] % t->type->elements)
         return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has rows of %zu elements, no multiple of %s's %zu",
-                       label, SHOW(t->name), t->shape[0], t->type->name, t->type->elements);
+                       label, GGUF_SHOW(t->name), t->shape[0], t->type->name, t->type->elements);
     if (tn_mul_size(t->count / t->type->elements, t->type->bytes, &t->bytes) != 0)
-        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" is too large", label, SHOW(t->name));
+        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" is too large", label, GGUF_SHOW(t->name));
     return TN_OK;
 }
 
@@ -202,12 +182,12 @@ static int place_tensor(const gguf_file *f, gguf_tensor *t, uint64_t offset, siz
                         tn_err *e) {
     if (offset % alignment)
         return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has offset %llu, no multiple of the alignment %zu",
-                       f->label, SHOW(t->name), (unsigned long long)offset, alignment);
+                       f->label, GGUF_SHOW(t->name), (unsigned long long)offset, alignment);
     if (start > f->size || offset > f->size - start || t->bytes > f->size - start - offset)
         return tn_fail(
             e, TN_EFORMAT,
             "%s: tensor \"%.*s\" of %zu bytes at offset %llu does not fit: the file ends at byte %zu",
-            f->label, SHOW(t->name), t->bytes, (unsigned long long)offset, f->size);
+            f->label, GGUF_SHOW(t->name), t->bytes, (unsigned long long)offset, f->size);
     t->data = f->data + start + (size_t)offset;
     return TN_OK;
 }
@@ -228,11 +208,12 @@ static int check_tensors_differ(gguf_file *f, tn_err *e) {
     for (size_t i = 1; i < f->n_tensors; i++)
         if (t[i - 1].bytes > (size_t)(t[i].data - t[i - 1].data))
             return tn_fail(e, TN_EFORMAT, "%s: tensors \"%.*s\" and \"%.*s\" overlap", f->label,
-                           SHOW(t[i - 1].name), SHOW(t[i].name));
+                           GGUF_SHOW(t[i - 1].name), GGUF_SHOW(t[i].name));
     qsort(t, f->n_tensors, sizeof *t, by_name);
     for (size_t i = 1; i < f->n_tensors; i++)
         if (by_name(&t[i - 1], &t[i]) == 0)
-            return tn_fail(e, TN_EFORMAT, "%s: two tensors are called \"%.*s\"", f->label, SHOW(t[i].name));
+            return tn_fail(e, TN_EFORMAT, "%s: two tensors are called \"%.*s\"", f->label,
+                           GGUF_SHOW(t[i].name));
     return TN_OK;
 }
 
@@ -268,7 +249,7 @@ static int read_metadata(gguf_file *f, cursor *c, size_t n, tn_err *e) {
         f->n_kv = n;
         const gguf_str *twice = gguf_sort_unique(keys, n);
         if (twice)
-            rc = tn_fail(e, TN_EFORMAT, "%s: metadata \"%.*s\" is there twice", f->label, SHOW(*twice));
+            rc = tn_fail(e, TN_EFORMAT, "%s: metadata \"%.*s\" is there twice", f->label, GGUF_SHOW(*twice));
     }
     free(keys);
     return rc;
@@ -322,158 +303,4 @@ void gguf_close(gguf_file *f) {
     free(f->kv);
     free(f->tensors);
     free(f);
-}
-
-/* ---- Access ---- */
-
-const char *gguf_label(const gguf_file *f) {
-    return f->label;
-}
-
-const gguf_kv *gguf_find(const gguf_file *f, const char *key) {
-    for (size_t i = 0; i < f->n_kv; i++)
-        if (gguf_str_is(f->kv[i].key, key)) return &f->kv[i];
-    return NULL;
-}
-
-size_t gguf_tensor_count(const gguf_file *f) {
-    return f->n_tensors;
-}
-const gguf_tensor *gguf_tensor_at(const gguf_file *f, size_t i) {
-    return &f->tensors[i];
-}
-
-const gguf_tensor *gguf_find_tensor(const gguf_file *f, const char *name) {
-    gguf_tensor wanted = {.name = {name, strlen(name)}};
-    return bsearch(&wanted, f->tensors, f->n_tensors, sizeof wanted, by_name);
-}
-
-int gguf_int_at(const gguf_kv *kv, size_t i, int64_t *out) {
-    const unsigned char *p = kv->data + i * value_size(kv->type);
-    switch (kv->type) {
-    case GGUF_UINT8:
-        *out = *p;
-        return 1;
-    case GGUF_INT8:
-        *out = (int8_t)*p;
-        return 1;
-    case GGUF_UINT16:
-        *out = tn_load_u16(p);
-        return 1;
-    case GGUF_INT16:
-        *out = (int16_t)tn_load_u16(p);
-        return 1;
-    case GGUF_UINT32:
-        *out = tn_load_u32(p);
-        return 1;
-    case GGUF_INT32:
-        *out = (int32_t)tn_load_u32(p);
-        return 1;
-    case GGUF_UINT64:
-    case GGUF_INT64: {
-        uint64_t v = tn_load_u64(p);
-        if (kv->type == GGUF_UINT64 && v > INT64_MAX) return 0; /* no count or id is that large */
-        *out = (int64_t)v;
-        return 1;
-    }
-    default:
-        return 0;
-    }
-}
-
-/* Finds `key` as a single value: *out is NULL when it is missing and need not be there. */
-static int find_scalar(const gguf_file *f, const char *key, int required, const gguf_kv **out, tn_err *e) {
-    *out = gguf_find(f, key);
-    if (!*out && required) return tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is missing", f->label, key);
-    if (*out && (*out)->is_array)
-        return tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is an array, expected one value", f->label, key);
-    return TN_OK;
-}
-
-static int fail_kind(const gguf_file *f, const char *key, const char *expected, tn_err *e) {
-    return tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is no %s", f->label, key, expected);
-}
-
-int gguf_get_uint(const gguf_file *f, const char *key, int required, uint64_t *out, tn_err *e) {
-    const gguf_kv *kv;
-    int64_t v;
-    int rc = find_scalar(f, key, required, &kv, e);
-    if (rc != TN_OK || !kv) return rc;
-    if (!gguf_int_at(kv, 0, &v) || v < 0) return fail_kind(f, key, "whole number", e);
-    *out = (uint64_t)v;
-    return TN_OK;
-}
-
-int gguf_get_float(const gguf_file *f, const char *key, int required, double *out, tn_err *e) {
-    const gguf_kv *kv;
-    int rc = find_scalar(f, key, required, &kv, e);
-    if (rc != TN_OK || !kv) return rc;
-    if (kv->type == GGUF_FLOAT32) {
-        float v;
-        (void)tn_to_f32(&v, kv->data, TN_F32, 1);
-        *out = (double)v;
-    } else if (kv->type == GGUF_FLOAT64) {
-        uint64_t bits = tn_load_u64(kv->data);
-        memcpy(out, &bits, sizeof bits);
-    } else {
-        return fail_kind(f, key, "floating-point number", e);
-    }
-    return TN_OK;
-}
-
-int gguf_get_bool(const gguf_file *f, const char *key, int required, int *out, tn_err *e) {
-    const gguf_kv *kv;
-    int rc = find_scalar(f, key, required, &kv, e);
-    if (rc != TN_OK || !kv) return rc;
-    if (kv->type != GGUF_BOOL || *kv->data > 1) return fail_kind(f, key, "truth value", e);
-    *out = *kv->data;
-    return TN_OK;
-}
-
-int gguf_get_string(const gguf_file *f, const char *key, int required, gguf_str *out, tn_err *e) {
-    const gguf_kv *kv;
-    int rc = find_scalar(f, key, required, &kv, e);
-    if (rc != TN_OK || !kv) return rc;
-    if (kv->type != GGUF_STRING) return fail_kind(f, key, "string", e);
-    out->len = (size_t)tn_load_u64(kv->data);
-    out->data = (const char *)kv->data + 8;
-    return TN_OK;
-}
-
-int gguf_get_strings(const gguf_file *f, const char *key, gguf_str **out, size_t *n, tn_err *e) {
-    *out = NULL;
-    *n = 0;
-    const gguf_kv *kv = gguf_find(f, key);
-    if (!kv) return tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is missing", f->label, key);
-    if (!kv->is_array || kv->type != GGUF_STRING) return fail_kind(f, key, "array of strings", e);
-    gguf_str *s = calloc(kv->count ? kv->count : 1, sizeof *s);
-    if (!s) return tn_fail(e, TN_ENOMEM, "%s: no memory for %zu strings", f->label, kv->count);
-    const unsigned char *p = kv->data; /* lengths were checked when the file was opened */
-    for (size_t i = 0; i < kv->count; i++) {
-        s[i].len = (size_t)tn_load_u64(p);
-        s[i].data = (const char *)p + 8;
-        p += 8 + s[i].len;
-    }
-    *out = s;
-    *n = kv->count;
-    return TN_OK;
-}
-
-/* ---- Strings ---- */
-
-int gguf_str_is(gguf_str s, const char *text) {
-    return s.len == strlen(text) && memcmp(s.data, text, s.len) == 0;
-}
-
-int gguf_str_compare(const void *a, const void *b) {
-    const gguf_str *x = a, *y = b;
-    int order = memcmp(x->data, y->data, x->len < y->len ? x->len : y->len);
-    return order ? order : (x->len > y->len) - (x->len < y->len);
-}
-
-const gguf_str *gguf_sort_unique(gguf_str *s, size_t n) {
-    qsort(s, n, sizeof *s, gguf_str_compare);
-    for (size_t i = 1; i < n; i++)
-        if (gguf_str_compare(&s[i - 1], &s[i]) == 0) return &s[i];
-    return NULL;
 }

@@ -83,6 +83,9 @@ int gguf_get_strings(const gguf_file *f, const char *key, gguf_str **out, size_t
 /* Element i < kv->count of an array of any integer type. 1, or 0 when the elements are of another type. */
 int gguf_int_at(const gguf_kv *kv, size_t i, int64_t *out);
 
+/* How names from the file appear in messages, for "%.*s": at most 80 bytes of them. */
+#define GGUF_SHOW(s) (int)((s).len < 80 ? (s).len : 80), (s).data
+
 /* Strings, ordered by bytes. */
 int gguf_str_is(gguf_str s, const char *text);
 int gguf_str_compare(const void *a, const void *b); /* of two gguf_str, for qsort and bsearch */

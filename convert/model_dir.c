@@ -1,3 +1,4 @@
+/* Files of a model directory that is being written (model_dir.h). */
 #include "convert/model_dir.h"
 
 #include "tensor/os.h"

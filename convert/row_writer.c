@@ -1,3 +1,5 @@
+/* Rows in, rounded bytes out (row_writer.h). Threads share a chunk's rows and each row is one thread's, so
+ * the bytes do not depend on how many there are. */
 #include "convert/row_writer.h"
 
 #include "tensor/par.h"
