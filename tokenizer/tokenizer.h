@@ -25,7 +25,8 @@ typedef struct {
     int32_t *data;
     size_t len, cap;
 } tok_ids;
-#define TOK_IDS_INIT {NULL, 0, 0}
+#define TOK_IDS_INIT                                                                                         \
+    { NULL, 0, 0 }
 void tok_ids_free(tok_ids *ids);
 int tok_ids_push(tok_ids *ids, int32_t id); /* TN_OK or TN_ENOMEM */
 
@@ -41,8 +42,8 @@ void tok_close(tok_model *t); /* NULL is fine */
 int32_t tok_vocab_size(const tok_model *t); /* largest id + 1 */
 /* The id of a token given by its text (added token or plain text of one token); -1 when there is none. */
 int32_t tok_find(const tok_model *t, const char *token);
-int32_t tok_eos(const tok_model *t);                      /* tokenizer_config's eos_token, or -1 */
-int tok_is_special(const tok_model *t, int32_t id);       /* 1 for added tokens marked special */
+int32_t tok_eos(const tok_model *t);                /* tokenizer_config's eos_token, or -1 */
+int tok_is_special(const tok_model *t, int32_t id); /* 1 for added tokens marked special */
 
 enum { TOK_SPECIAL = 1 }; /* recognise special tokens written in the text, as HF does by default */
 

@@ -1,0 +1,149 @@
+/* The vocabulary of vocab.h: an array by id, a hash table by bytes. */
+#include "tokenizer/vocab.h"
+
+#include "tensor/utf8.h"
+#include "tokenizer/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* GPT-2's alphabet: a byte that prints in Latin-1 (! … ~, ¡ … ¬, ® … ÿ) is spelled by itself, the other 68
+ * in ascending order by U+0100, U+0101, …. Returns the byte spelled by c, or -1. */
+static int byte_of_letter(uint32_t c) {
+    if ((c >= 0x21 && c <= 0x7e) || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff)) return (int)c;
+    if (c < 0x100 || c >= 0x144) return -1;
+    uint32_t k = c - 0x100;               /* the k-th of 00 … 20, 7f … a0, ad */
+    if (k < 0x21) return (int)k;          /* 33 of them */
+    if (k < 0x43) return (int)(k + 0x5e); /* 34 of them */
+    return 0xad;
+}
+
+int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
+    size_t before = out->len;
+    for (const char *p = spelled, *end = spelled + len; p < end;) {
+        uint32_t c;
+        p += tok_char(p, end, &c);
+        int byte = byte_of_letter(c);
+        if (byte < 0) {
+            out->len = before;
+            return 0;
+        }
+        tn_buf_putc(out, (char)byte);
+    }
+    return 1;
+}
+
+/* FNV-1a, its high bits mixed down for the power-of-two table. */
+static size_t hash_bytes(const char *bytes, size_t len) {
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < len; i++) h = (h ^ (unsigned char)bytes[i]) * 1099511628211u;
+    return (size_t)(h ^ (h >> 32));
+}
+
+int tok_vocab_init(tok_vocab *v, size_t max_words, tn_err *e) {
+    memset(v, 0, sizeof *v);
+    for (int b = 0; b < 256; b++) v->byte_id[b] = -1;
+    if (max_words > TOK_MAX_IDS)
+        return tn_fail(e, TN_EFORMAT, "%zu vocabulary entries are more than the limit of %d", max_words,
+                       TOK_MAX_IDS);
+    v->table_size = 64;
+    while (v->table_size <= 2 * max_words) v->table_size *= 2;
+    v->table = malloc(v->table_size * sizeof *v->table);
+    if (!v->table) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
+    for (size_t i = 0; i < v->table_size; i++) v->table[i] = -1;
+    return TN_OK;
+}
+
+void tok_vocab_free(tok_vocab *v) {
+    free(v->entry);
+    free(v->table);
+    tn_buf_free(&v->pool);
+    memset(v, 0, sizeof *v);
+}
+
+const char *tok_vocab_bytes(const tok_vocab *v, int32_t id, size_t *len) {
+    *len = v->entry[id].len;
+    return v->pool.data + v->entry[id].start;
+}
+
+/* The slot of the table that holds the word, or the free one where it belongs. */
+static size_t find_slot(const tok_vocab *v, const char *bytes, size_t len) {
+    size_t mask = v->table_size - 1, slot = hash_bytes(bytes, len) & mask;
+    for (; v->table[slot] >= 0; slot = (slot + 1) & mask) {
+        size_t have;
+        const char *word = tok_vocab_bytes(v, v->table[slot], &have);
+        if (have == len && memcmp(word, bytes, len) == 0) break;
+    }
+    return slot;
+}
+
+int32_t tok_vocab_find(const tok_vocab *v, const char *bytes, size_t len) {
+    return v->table[find_slot(v, bytes, len)];
+}
+
+/* Checks a file's id and makes room for it. */
+static int claim_id(tok_vocab *v, int64_t id, tn_err *e) {
+    if (id < 0 || id >= TOK_MAX_IDS)
+        return tn_fail(e, TN_EFORMAT, "token id %lld is outside 0 … %d", (long long)id, TOK_MAX_IDS - 1);
+    size_t need = (size_t)id + 1;
+    if (need > v->cap) {
+        size_t cap = v->cap ? v->cap : 1024;
+        while (cap < need) cap *= 2;
+        tok_entry *entry = realloc(v->entry, cap * sizeof *entry);
+        if (!entry) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
+        memset(entry + v->cap, 0, (cap - v->cap) * sizeof *entry);
+        v->entry = entry;
+        v->cap = cap;
+    }
+    if (id >= v->n) v->n = (int32_t)id + 1;
+    return TN_OK;
+}
+
+/* Gives entry id the bytes at the pool's end, from `start` on. */
+static int set_entry(tok_vocab *v, int64_t id, size_t start, int kind, tn_err *e) {
+    size_t len = v->pool.len - start;
+    if (v->pool.failed) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
+    if (len > UINT32_MAX) return tn_fail(e, TN_EFORMAT, "token %lld is %zu bytes long", (long long)id, len);
+    v->entry[id] = (tok_entry){start, (uint32_t)len, (uint8_t)kind};
+    return TN_OK;
+}
+
+int tok_vocab_add(tok_vocab *v, int64_t id, const char *spelled, size_t len, tn_err *e) {
+    int status = claim_id(v, id, e);
+    if (status != TN_OK) return status;
+    if (v->entry[id].kind != TOK_ABSENT)
+        return tn_fail(e, TN_EFORMAT, "token id %lld is given to two tokens", (long long)id);
+
+    size_t start = v->pool.len;
+    if (len == 0 || !tok_unspell(spelled, len, &v->pool)) {
+        tn_buf_add(&v->pool, spelled, len);
+        return set_entry(v, id, start, TOK_FOREIGN, e);
+    }
+    status = set_entry(v, id, start, TOK_WORD, e);
+    if (status != TN_OK) return status;
+    const char *bytes = v->pool.data + start;
+    size_t n = v->pool.len - start, slot = find_slot(v, bytes, n);
+    if (v->table[slot] >= 0)
+        return tn_fail(e, TN_EFORMAT, "token ids %d and %lld have the same text", (int)v->table[slot],
+                       (long long)id);
+    v->table[slot] = (int32_t)id;
+    if (n == 1) v->byte_id[(unsigned char)*bytes] = (int32_t)id;
+    return TN_OK;
+}
+
+int tok_vocab_add_token(tok_vocab *v, int64_t id, const char *text, size_t len, int special, tn_err *e) {
+    int status = claim_id(v, id, e);
+    if (status != TN_OK) return status;
+    int kind = special ? TOK_CONTROL : TOK_ADDED;
+    if (v->entry[id].kind == TOK_ABSENT) {
+        size_t start = v->pool.len;
+        tn_buf_add(&v->pool, text, len);
+        return set_entry(v, id, start, kind, e);
+    }
+    size_t have;
+    const char *bytes = tok_vocab_bytes(v, (int32_t)id, &have);
+    if (have != len || memcmp(bytes, text, len) != 0)
+        return tn_fail(e, TN_EFORMAT, "token id %lld is given to two tokens", (long long)id);
+    v->entry[id].kind = (uint8_t)kind;
+    return TN_OK;
+}
