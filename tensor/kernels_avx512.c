@@ -13,7 +13,8 @@
 
 /* The lanes of a step that begins with `left` elements to go. */
 static inline __mmask16 lanes(size_t left) {
-    return left >= TN_LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+    if (left >= TN_LANES) return 0xFFFF;
+    return (__mmask16)((1u << left) - 1);
 }
 
 static inline __m512 load(__mmask16 mask, const float *p) {

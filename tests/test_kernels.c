@@ -145,7 +145,7 @@ static void softmax(void) {
             double max = -INFINITY, sum = 0, total = 0;
             for (size_t j = 0; j < n; j++) {
                 x[j] *= 20.0f;
-                if (l % 3 == 0) x[j] += 1e4f; /* exp alone would overflow */
+                if (l % 3 == 0) x[j] += l % 2 ? 1e4f : -1e4f; /* exp alone would overflow, or be 0 */
                 if (l % 3 == 1 && j % 7 == 1) x[j] = -INFINITY;
                 if ((double)x[j] > max) max = (double)x[j];
             }
