@@ -91,8 +91,8 @@ static int take_value_type(cursor *c, gguf_str key, gguf_value_type *out, tn_err
     int rc = take_u32(c, "a metadata value's type", &type, e);
     if (rc != TN_OK) return rc;
     if (type >= GGUF_VALUE_COUNT)
-        return tn_fail(e, TN_EFORMAT, "%s: metadata \"%.*s\" has the unknown value type %u", c->f->label,
-                       GGUF_SHOW(key), (unsigned)type);
+        return tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" has the unknown value type %u", c->f->label,
+                       gguf_show(key).text, (unsigned)type);
     *out = (gguf_value_type)type;
     return TN_OK;
 }
@@ -107,9 +107,8 @@ static int take_kv(cursor *c, gguf_kv *kv, tn_err *e) {
         rc = take_value_type(c, kv->key, &kv->type, e);
         if (rc != TN_OK) return rc;
         if (kv->type == GGUF_ARRAY)
-            return tn_fail(e, TN_EUNSUP,
-                           "%s: metadata \"%.*s\" is an array of arrays, which is not supported", c->f->label,
-                           GGUF_SHOW(kv->key));
+            return tn_fail(e, TN_EUNSUP, "%s: metadata \"%s\" is an array of arrays, which is not supported",
+                           c->f->label, gguf_show(kv->key).text);
         size_t least = kv->type == GGUF_STRING ? 8 : gguf_value_size(kv->type);
         rc = take_count(c, "a metadata array", least, &kv->count, e);
         if (rc != TN_OK) return rc;
@@ -135,8 +134,8 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
     if (rc == TN_OK) rc = take_u32(c, "a tensor's rank", &rank, e);
     if (rc != TN_OK) return rc;
     if (rank < 1 || rank > GGUF_MAX_RANK)
-        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has rank %u, expected 1 to %d", label,
-                       GGUF_SHOW(t->name), (unsigned)rank, GGUF_MAX_RANK);
+        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%s\" has rank %u, expected 1 to %d", label,
+                       gguf_show(t->name).text, (unsigned)rank, GGUF_MAX_RANK);
     t->rank = (int)rank;
     t->count = 1;
     for (uint32_t i = 0; i < rank; i++) {
@@ -144,8 +143,8 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
         rc = take_u64(c, "a tensor's shape", &n, e);
         if (rc != TN_OK) return rc;
         if (n == 0 || n > SIZE_MAX || tn_mul_size(t->count, (size_t)n, &t->count) != 0)
-            return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has an impossible dimension of %llu", label,
-                           GGUF_SHOW(t->name), (unsigned long long)n);
+            return tn_fail(e, TN_EFORMAT, "%s: tensor \"%s\" has an impossible dimension of %llu", label,
+                           gguf_show(t->name).text, (unsigned long long)n);
         t->shape[i] = (size_t)n;
     }
     rc = take_u32(c, "a tensor's type", &type, e);
@@ -153,13 +152,13 @@ static int take_tensor(cursor *c, gguf_tensor *t, uint64_t *offset, tn_err *e) {
     if (rc != TN_OK) return rc;
     t->type = gguf_type_find(type);
     if (!t->type)
-        return tn_fail(e, TN_EUNSUP, "%s: tensor \"%.*s\" has type %u (%s), which is not supported", label,
-                       GGUF_SHOW(t->name), (unsigned)type, gguf_type_name(type));
+        return tn_fail(e, TN_EUNSUP, "%s: tensor \"%s\" has type %u (%s), which is not supported", label,
+                       gguf_show(t->name).text, (unsigned)type, gguf_type_name(type));
     if (t->shape[0] % t->type->elements)
-        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has rows of %zu elements, no multiple of %s's %zu",
-                       label, GGUF_SHOW(t->name), t->shape[0], t->type->name, t->type->elements);
+        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%s\" has rows of %zu elements, no multiple of %s's %zu",
+                       label, gguf_show(t->name).text, t->shape[0], t->type->name, t->type->elements);
     if (tn_mul_size(t->count / t->type->elements, t->type->bytes, &t->bytes) != 0)
-        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" is too large", label, GGUF_SHOW(t->name));
+        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%s\" is too large", label, gguf_show(t->name).text);
     return TN_OK;
 }
 
@@ -181,13 +180,13 @@ static int data_start(const gguf_file *f, size_t infos_end, size_t *start, size_
 static int place_tensor(const gguf_file *f, gguf_tensor *t, uint64_t offset, size_t start, size_t alignment,
                         tn_err *e) {
     if (offset % alignment)
-        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%.*s\" has offset %llu, no multiple of the alignment %zu",
-                       f->label, GGUF_SHOW(t->name), (unsigned long long)offset, alignment);
+        return tn_fail(e, TN_EFORMAT, "%s: tensor \"%s\" has offset %llu, no multiple of the alignment %zu",
+                       f->label, gguf_show(t->name).text, (unsigned long long)offset, alignment);
     if (start > f->size || offset > f->size - start || t->bytes > f->size - start - offset)
         return tn_fail(
             e, TN_EFORMAT,
-            "%s: tensor \"%.*s\" of %zu bytes at offset %llu does not fit: the file ends at byte %zu",
-            f->label, GGUF_SHOW(t->name), t->bytes, (unsigned long long)offset, f->size);
+            "%s: tensor \"%s\" of %zu bytes at offset %llu does not fit: the file ends at byte %zu", f->label,
+            gguf_show(t->name).text, t->bytes, (unsigned long long)offset, f->size);
     t->data = f->data + start + (size_t)offset;
     return TN_OK;
 }
@@ -207,13 +206,13 @@ static int check_tensors_differ(gguf_file *f, tn_err *e) {
     qsort(t, f->n_tensors, sizeof *t, by_data);
     for (size_t i = 1; i < f->n_tensors; i++)
         if (t[i - 1].bytes > (size_t)(t[i].data - t[i - 1].data))
-            return tn_fail(e, TN_EFORMAT, "%s: tensors \"%.*s\" and \"%.*s\" overlap", f->label,
-                           GGUF_SHOW(t[i - 1].name), GGUF_SHOW(t[i].name));
+            return tn_fail(e, TN_EFORMAT, "%s: tensors \"%s\" and \"%s\" overlap", f->label,
+                           gguf_show(t[i - 1].name).text, gguf_show(t[i].name).text);
     qsort(t, f->n_tensors, sizeof *t, by_name);
     for (size_t i = 1; i < f->n_tensors; i++)
         if (by_name(&t[i - 1], &t[i]) == 0)
-            return tn_fail(e, TN_EFORMAT, "%s: two tensors are called \"%.*s\"", f->label,
-                           GGUF_SHOW(t[i].name));
+            return tn_fail(e, TN_EFORMAT, "%s: two tensors are called \"%s\"", f->label,
+                           gguf_show(t[i].name).text);
     return TN_OK;
 }
 
@@ -249,7 +248,8 @@ static int read_metadata(gguf_file *f, cursor *c, size_t n, tn_err *e) {
         f->n_kv = n;
         const gguf_str *twice = gguf_sort_unique(keys, n);
         if (twice)
-            rc = tn_fail(e, TN_EFORMAT, "%s: metadata \"%.*s\" is there twice", f->label, GGUF_SHOW(*twice));
+            rc = tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is there twice", f->label,
+                         gguf_show(*twice).text);
     }
     free(keys);
     return rc;

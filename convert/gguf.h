@@ -83,8 +83,12 @@ int gguf_get_strings(const gguf_file *f, const char *key, gguf_str **out, size_t
 /* Element i < kv->count of an array of any integer type. 1, or 0 when the elements are of another type. */
 int gguf_int_at(const gguf_kv *kv, size_t i, int64_t *out);
 
-/* How names from the file appear in messages, for "%.*s": at most 80 bytes of them. */
-#define GGUF_SHOW(s) (int)((s).len < 80 ? (s).len : 80), (s).data
+/* How strings from the file appear in messages: one line of at most 80 bytes, whatever is in them. Use as
+ * gguf_show(s).text within one expression. */
+typedef struct {
+    char text[84];
+} gguf_shown;
+gguf_shown gguf_show(gguf_str s);
 
 /* Strings, ordered by bytes. */
 int gguf_str_is(gguf_str s, const char *text);

@@ -53,8 +53,8 @@ static int read_architecture(gguf_model *m, tn_err *e) {
     if (rc != TN_OK) return rc;
     m->is_qwen2 = gguf_str_is(arch, "qwen2");
     if (!m->is_qwen2 && !gguf_str_is(arch, "llama"))
-        return tn_fail(e, TN_EUNSUP, "%s: architecture \"%.*s\" is not supported; llama and qwen2 are",
-                       gguf_label(m->file), GGUF_SHOW(arch));
+        return tn_fail(e, TN_EUNSUP, "%s: architecture \"%s\" is not supported; llama and qwen2 are",
+                       gguf_label(m->file), gguf_show(arch).text);
     return TN_OK;
 }
 
@@ -88,8 +88,8 @@ static int read_rope_scaling(gguf_model *m, tn_err *e) {
     int rc = gguf_get_string(m->file, k.text, GGUF_OPTIONAL, &type, e);
     if (rc != TN_OK || gguf_str_is(type, "none")) return rc;
     if (!gguf_str_is(type, "yarn"))
-        return tn_fail(e, TN_EUNSUP, "%s: %s is \"%.*s\", which is not supported; none and yarn are",
-                       gguf_label(m->file), k.text, GGUF_SHOW(type));
+        return tn_fail(e, TN_EUNSUP, "%s: %s is \"%s\", which is not supported; none and yarn are",
+                       gguf_label(m->file), k.text, gguf_show(type).text);
     rc = read_positive(m, "rope.scaling.factor", GGUF_REQUIRED, &m->yarn_factor, e);
     if (rc != TN_OK) return rc;
     return read_size(m, "rope.scaling.original_context_length", GGUF_REQUIRED, &m->yarn_original_context, e);
@@ -232,8 +232,8 @@ static int fail_left_over(const gguf_model *m, tn_err *e) {
         size_t k = 0;
         while (k < m->n_weights && m->weights[k].src != t) k++;
         if (k == m->n_weights)
-            return tn_fail(e, TN_EUNSUP, "%s: tensor \"%.*s\" is not known in this architecture",
-                           gguf_label(m->file), GGUF_SHOW(t->name));
+            return tn_fail(e, TN_EUNSUP, "%s: tensor \"%s\" is not known in this architecture",
+                           gguf_label(m->file), gguf_show(t->name).text);
     }
     return TN_OK;
 }

@@ -61,8 +61,8 @@ static void vocabulary_free(vocabulary *v) {
 }
 
 static int fail_named(const gguf_file *f, const char *key, gguf_str found, const char *known, tn_err *e) {
-    return tn_fail(e, TN_EUNSUP, "%s: %s \"%.*s\" is not supported; %s", gguf_label(f), key, GGUF_SHOW(found),
-                   known);
+    return tn_fail(e, TN_EUNSUP, "%s: %s \"%s\" is not supported; %s", gguf_label(f), key,
+                   gguf_show(found).text, known);
 }
 
 static int read_kind(vocabulary *v, tn_err *e) {
@@ -109,7 +109,8 @@ static int read_tokens(vocabulary *v, size_t vocab, tn_err *e) {
     if (!v->key || !v->sorted) return tn_fail(e, TN_ENOMEM, "%s: no memory for the tokens", label);
     if (v->n_tokens) memcpy(v->sorted, v->tokens, v->n_tokens * sizeof *v->sorted);
     const gguf_str *twice = gguf_sort_unique(v->sorted, v->n_tokens);
-    if (twice) return tn_fail(e, TN_EFORMAT, "%s: token \"%.*s\" is there twice", label, GGUF_SHOW(*twice));
+    if (twice)
+        return tn_fail(e, TN_EFORMAT, "%s: token \"%s\" is there twice", label, gguf_show(*twice).text);
 
     v->kinds = gguf_find(v->file, "tokenizer.ggml.token_type");
     int64_t kind;
@@ -142,8 +143,8 @@ static int read_merges(vocabulary *v, tn_err *e) {
     tn_buf joined = TN_BUF_INIT;
     for (size_t i = 0; rc == TN_OK && i < v->n_merges; i++)
         if (!check_merge(v, v->merges[i], &joined))
-            rc = tn_fail(e, TN_EFORMAT, "%s: merge %zu, \"%.*s\", does not join two tokens to a third",
-                         gguf_label(v->file), i, GGUF_SHOW(v->merges[i]));
+            rc = tn_fail(e, TN_EFORMAT, "%s: merge %zu, \"%s\", does not join two tokens to a third",
+                         gguf_label(v->file), i, gguf_show(v->merges[i]).text);
     tn_buf_free(&joined);
     return rc;
 }

@@ -2,6 +2,7 @@
  * file's end: gguf_open_mem has walked every value. */
 #include "convert/gguf_file.h"
 #include "tensor/dtype.h"
+#include "tensor/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -173,4 +174,19 @@ const gguf_str *gguf_sort_unique(gguf_str *s, size_t n) {
     for (size_t i = 1; i < n; i++)
         if (gguf_str_compare(&s[i - 1], &s[i]) == 0) return &s[i];
     return NULL;
+}
+
+gguf_shown gguf_show(gguf_str s) {
+    gguf_shown out;
+    size_t n = 0;
+    for (size_t i = 0; i < s.len;) {
+        int length = tn_utf8_length(s.data + i, s.len - i); /* never 0: the reader has checked */
+        if (length == 0 || n + (size_t)length > 80) break;
+        memcpy(out.text + n, s.data + i, (size_t)length);
+        if ((unsigned char)out.text[n] < 32 || out.text[n] == 127) out.text[n] = '?';
+        n += (size_t)length;
+        i += (size_t)length;
+    }
+    out.text[n] = '\0';
+    return out;
 }

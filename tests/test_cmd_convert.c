@@ -279,8 +279,8 @@ static void an_unfinished_directory_has_no_config(void) {
     CHECK_INT(convert("gguf " GOLDEN "qwen2-tiny.gguf -o %s", dir), 0);
     CHECK(has(dir, "config.json"));
     /* The limit on file sizes kills the next import in the middle of the weights (blocks of 512 bytes). */
-    snprintf(line, sizeof line, "ulimit -f 64; %s/convert gguf " GOLDEN "llama-tiny.gguf -o %s", BUILD_DIR,
-             dir);
+    snprintf(line, sizeof line, "ulimit -f 64; %s/convert gguf " GOLDEN "llama-tiny.gguf -o %s; exit $?",
+             BUILD_DIR, dir);
     CHECK(test_shell(line, NULL, 0, NULL, 0) != 0);
     CHECK(!has(dir, "config.json"));
     /* With the signal ignored the same limit is a failing write, as on a full disk. */

@@ -61,8 +61,9 @@ class Model:
         self.arch, self.rng, self.expected = arch, np.random.default_rng(seed), {}
         self.writer = GGUFWriter(OUT / f"{arch}-tiny.gguf", arch)
 
-    def sizes(self, layers, hidden, ffn, heads, kv_heads, eps, theta, context):
+    def sizes(self, vocab, layers, hidden, ffn, heads, kv_heads, eps, theta, context):
         w = self.writer
+        w.add_vocab_size(vocab)
         w.add_name(f"tiny {self.arch}")
         w.add_block_count(layers)
         w.add_context_length(context)
@@ -106,7 +107,7 @@ class Model:
 
 def llama():
     m = Model("llama", 1)
-    m.sizes(layers=1, hidden=256, ffn=8, heads=4, kv_heads=2, eps=1e-5, theta=100000.0, context=64)
+    m.sizes(vocab=24, layers=1, hidden=256, ffn=8, heads=4, kv_heads=2, eps=1e-5, theta=100000.0, context=64)
     m.writer.add_key_length(4)
     m.writer.add_value_length(4)
     m.writer.add_rope_dimension_count(4)
@@ -130,7 +131,7 @@ def llama():
 
 def qwen2():
     m = Model("qwen2", 2)
-    m.sizes(layers=2, hidden=32, ffn=32, heads=4, kv_heads=2, eps=1e-6, theta=1000000.0, context=128)
+    m.sizes(vocab=26, layers=2, hidden=32, ffn=32, heads=4, kv_heads=2, eps=1e-6, theta=1000000.0, context=128)
     m.tokenizer("qwen2")
     m.tensor("token_embd.weight", "model.embed_tokens.weight", T.Q8_0, 26, 32)
     m.tensor("output_norm.weight", "model.norm.weight", T.F32, 32)
