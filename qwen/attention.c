@@ -15,6 +15,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Below this many multiplications waking a second thread costs more than it saves. */
+enum { SERIAL_WORK = 100000 };
+
 /* Keys [context, head_dim] of one kv head. */
 static float *keys_of(const qwen_state *s, int layer, size_t kv) {
     const qwen_config *c = &s->model->config;
@@ -80,12 +83,13 @@ static void attend_share(void *ctx, size_t begin, size_t end) {
 }
 
 void qwen_attention(qwen_state *s, const qwen_rows *r, int layer) {
-    size_t threads = (size_t)s->opts.exec.threads;
-    size_t pieces = (size_t)r->n * (size_t)s->model->config.kv_heads;
-    attention_job job = {.s = s,
-                         .layer = layer,
-                         .pos0 = r->pos0,
-                         .pieces = pieces,
-                         .workers = pieces < threads ? pieces : threads};
-    tn_parallel_for(job.workers, 1, s->opts.exec.threads, attend_share, &job);
+    const qwen_config *c = &s->model->config;
+    size_t pieces = (size_t)r->n * (size_t)c->kv_heads;
+    size_t workers = (size_t)s->opts.exec.threads;
+    /* Two products of about (pos0 + n) * head_dim for each query head; in double, which cannot wrap. */
+    double work = 2.0 * r->n * c->heads * c->head_dim * ((double)r->pos0 + r->n);
+    if (work < SERIAL_WORK) workers = 1;
+    if (workers > pieces) workers = pieces;
+    attention_job job = {.s = s, .layer = layer, .pos0 = r->pos0, .pieces = pieces, .workers = workers};
+    tn_parallel_for(workers, 1, (int)workers, attend_share, &job);
 }
