@@ -4,6 +4,7 @@
 CC    ?= cc
 AR    ?= ar
 BUILD ?= build
+OBJ   := $(BUILD)/obj
 ifeq ($(origin CC),default)
 CC := cc
 endif
@@ -34,20 +35,20 @@ ARCH := $(shell $(CC) -dumpmachine)
 COMMAND_SRC := $(wildcard */cmd_*.c */*_main.c) tensor/cli.c
 COMMAND_SRC := $(filter-out tests/%,$(COMMAND_SRC))
 LIB_SRC     := $(filter-out $(COMMAND_SRC),$(wildcard tensor/*.c tokenizer/*.c qwen/*.c sae/*.c convert/*.c))
-LIB_OBJ     := $(LIB_SRC:%.c=$(BUILD)/%.o)
-CLI_OBJ     := $(BUILD)/tensor/cli.o
+LIB_OBJ     := $(LIB_SRC:%.c=$(OBJ)/%.o)
+CLI_OBJ     := $(OBJ)/tensor/cli.o
 COMMANDS    := qwen sae convert
 
 # make test ONLY="json safetensors" builds and runs just those files.
 ONLY     ?=
 TEST_SRC := $(if $(ONLY),$(ONLY:%=tests/test_%.c),$(filter-out tests/test_main.c,$(wildcard tests/test_*.c)))
-TEST_OBJ := $(TEST_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/test_main.o
+TEST_OBJ := $(TEST_SRC:%.c=$(OBJ)/%.o) $(OBJ)/tests/test_main.o
 
 all: $(COMMANDS:%=$(BUILD)/%) $(BUILD)/libscalpel.a $(BUILD)/libscalpel.so
 
 ifneq (,$(findstring x86_64,$(ARCH)))
-$(BUILD)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
-$(BUILD)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+$(OBJ)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
+$(OBJ)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 endif
 
 # Objects are rebuilt when the flags change.
@@ -56,7 +57,7 @@ $(FLAGS_FILE): FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' > $@
 
-$(BUILD)/%.o: %.c $(FLAGS_FILE)
+$(OBJ)/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -DBUILD_DIR='"$(BUILD)"' -MMD -MP -c $< -o $@
 
@@ -68,7 +69,7 @@ $(BUILD)/libscalpel.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS_ALL) -shared $^ -o $@ $(LIBS)
 
 define COMMAND_RULE
-$(BUILD)/$(1): $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)/cmd_*.c $(1)/$(1)_main.c)) $(CLI_OBJ) $(BUILD)/libscalpel.a
+$(BUILD)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(wildcard $(1)/cmd_*.c $(1)/$(1)_main.c)) $(CLI_OBJ) $(BUILD)/libscalpel.a
 	$$(CC) $$(CFLAGS_ALL) $$^ -o $$@ $$(LIBS)
 endef
 $(foreach c,$(COMMANDS),$(eval $(call COMMAND_RULE,$(c))))
@@ -79,14 +80,14 @@ $(BUILD)/test_list.inc: FORCE
 	@for f in $(TEST_SRC); do n=$${f#tests/test_}; echo "TEST_FILE($${n%.c})"; done | sort > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(BUILD)/tests/test_main.o: $(BUILD)/test_list.inc
-$(BUILD)/tests/test_main.o: CFLAGS_ALL += -I$(BUILD)
+$(OBJ)/tests/test_main.o: $(BUILD)/test_list.inc
+$(OBJ)/tests/test_main.o: CFLAGS_ALL += -I$(BUILD)
 
-$(BUILD)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
+$(OBJ)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
 
-test: $(if $(ONLY),,all) $(BUILD)/tests/run
-	@$(BUILD)/tests/run
+test: $(if $(ONLY),,all) $(OBJ)/tests/run
+	@$(OBJ)/tests/run
 
 format:
 	clang-format -i $(wildcard */*.c */*.h)
@@ -104,4 +105,4 @@ help:
 FORCE:
 .PHONY: all test format clean help FORCE
 .DELETE_ON_ERROR:
--include $(wildcard $(BUILD)/*/*.d)
+-include $(wildcard $(OBJ)/*/*.d)
