@@ -13,7 +13,9 @@
 
 /* The character at s and its length; U+FFFD and 1 for a byte that is no UTF-8. */
 static uint32_t character(const char *s, int *length) {
-    *length = tn_utf8_length(s, strlen(s) < 4 ? strlen(s) : 4);
+    size_t left = 1;
+    while (left < 4 && s[left]) left++;
+    *length = tn_utf8_length(s, left);
     if (*length) return tn_utf8_get(s, *length);
     *length = 1;
     return 0xfffd;
