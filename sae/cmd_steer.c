@@ -1,7 +1,7 @@
 /* sae steer: the same prompts answered by the model, by the model with SAEs in it, and with features edited.
  */
 #include "sae/direction.h"
-#include "sae/steer.h"
+#include "sae/cmd_steer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* sae steer: showing the answers, and recording their logits. */
-#include "sae/steer.h"
+#include "sae/cmd_steer.h"
 #include "tensor/json.h"
 
 #include <stdio.h>

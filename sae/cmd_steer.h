@@ -1,6 +1,6 @@
 /* `sae steer` from inside: the ways of answering, and how answers are shown. Commands only. */
-#ifndef SAE_STEER_H
-#define SAE_STEER_H
+#ifndef SAE_CMD_STEER_H
+#define SAE_CMD_STEER_H
 
 #include "sae/attach.h"
 #include "sae/commands.h"
