@@ -104,7 +104,9 @@ static int read_head_sizes(gguf_model *m, tn_err *e) {
     m->head_dim = m->hidden / m->heads;
     rc = read_size(m, "attention.key_length", GGUF_OPTIONAL, &m->head_dim, e);
     if (rc != TN_OK) return rc;
-    if (m->heads % m->kv_heads || m->head_dim % 2)
+    size_t width;
+    if (m->heads % m->kv_heads || m->head_dim % 2 || tn_mul_size(m->heads, m->head_dim, &width) != 0 ||
+        width > INT32_MAX)
         return tn_fail(e, TN_EFORMAT,
                        "%s: %zu heads, %zu key/value heads and %zu elements per head do not go together",
                        gguf_label(m->file), m->heads, m->kv_heads, m->head_dim);

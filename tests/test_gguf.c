@@ -437,7 +437,7 @@ static image load(const char *golden) {
     snprintf(path, sizeof path, "%s.gguf", golden);
     if (!CHECK_INT(tn_map_file(&m, path, &e), TN_OK)) return (image){NULL, 0};
     image out = {malloc(m.size), m.size};
-    if (out.bytes) memcpy(out.bytes, m.data, m.size);
+    if (CHECK(out.bytes != NULL)) memcpy(out.bytes, m.data, m.size);
     tn_unmap_file(&m);
     return out;
 }
@@ -470,6 +470,7 @@ static int digest(const void *bytes, size_t size, tn_err *e) {
 static void truncated(void) {
     image im = load(QWEN2);
     tn_err e;
+    if (!im.bytes) return;
     CHECK_INT(digest(im.bytes, im.size, &e), TN_OK);
     size_t accepted = 0;
     for (size_t n = 0; n < im.size; n++) {
@@ -489,6 +490,7 @@ static void flipped_bytes(void) {
     for (int g = 0; g < 2; g++) {
         image im = load(goldens[g]);
         tn_err e;
+        if (!im.bytes) return;
         size_t refused = 0, head = 3000; /* metadata and tensor infos; the rest is any bits */
         for (int round = 0; round < 6000; round++) {
             size_t at[3];
@@ -497,9 +499,9 @@ static void flipped_bytes(void) {
             for (int i = 0; i < n; i++) {
                 at[i] = (size_t)tn_rng_below(&rng, head);
                 old[i] = im.bytes[at[i]];
-                im.bytes[at[i]] = tn_rng_below(&rng, 2)
-                                      ? (unsigned char)tn_rng_below(&rng, 256)
-                                      : (unsigned char)(old[i] ^ 1u << tn_rng_below(&rng, 8));
+                uint64_t bits =
+                    tn_rng_below(&rng, 2) ? tn_rng_below(&rng, 256) : old[i] ^ 1u << tn_rng_below(&rng, 8);
+                im.bytes[at[i]] = (unsigned char)bits;
             }
             refused += digest(im.bytes, im.size, &e) != TN_OK;
             while (n-- > 0) im.bytes[at[n]] = old[n];
@@ -513,6 +515,7 @@ static void flipped_bytes(void) {
 /* Replaces the first `from` by `to` of the same length; the import must then fail so. */
 static void check_patched(const char *golden, const char *from, const char *to, int rc, const char *part) {
     image im = load(golden);
+    if (!im.bytes) return;
     size_t n = strlen(from), at = 0;
     while (at + n <= im.size && memcmp(im.bytes + at, from, n) != 0) at++;
     if (CHECK(at + n <= im.size && strlen(to) == n)) {
