@@ -89,9 +89,7 @@ static int answer(chat *c, const tok_ids *ids, tn_err *e) {
     for (size_t i = keep; i < position && !code; i++)
         if (tok_ids_push(&c->cached, i < ids->len ? ids->data[i] : written.data[i - ids->len]))
             code = tn_fail(e, TN_ENOMEM, "out of memory");
-    if (!code) code = tok_decode(c->s.text.tok, written.data, written.len, 1, &text, e);
-    tn_buf_add(&text, "", 0);
-    if (!code && text.failed) code = tn_fail(e, TN_ENOMEM, "out of memory");
+    if (!code) code = qwen_text_decode(&c->s.text, written.data, written.len, &text, e);
     if (!code) code = add_message(c, "assistant", text.data, e);
     if (!code && finish == QWEN_FINISH_LENGTH)
         note(written.len == (size_t)c->max_new ? "the answer was cut off at -n tokens"

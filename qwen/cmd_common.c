@@ -79,7 +79,7 @@ void cmd_close(cmd_session *s) {
 
 /* Where streamed tokens go. */
 typedef struct {
-    const tok_model *tok;
+    const qwen_text *model;
     tok_stream stream;
     tn_buf text; /* characters that are complete and not printed yet */
     tok_ids *answer;
@@ -91,8 +91,7 @@ static int print_token(void *ctx, int32_t token) {
     printer *p = ctx;
     tn_buf_clear(&p->text);
     if (tok_ids_push(p->answer, token)) p->code = tn_fail(p->e, TN_ENOMEM, "out of memory");
-    if (!p->code && !tok_is_special(p->tok, token))
-        p->code = tok_stream_push(p->tok, &p->stream, token, &p->text, p->e);
+    if (!p->code) p->code = qwen_text_push(p->model, &p->stream, token, &p->text, p->e);
     if (!p->code) p->code = cmd_print(p->text.data, p->text.len, p->e);
     return p->code;
 }
@@ -100,7 +99,7 @@ static int print_token(void *ctx, int32_t token) {
 int cmd_stream_answer(cmd_session *s, const int32_t *prompt, int n, int max_new, tok_ids *answer,
                       qwen_finish *finish, tn_err *e) {
     tn_err print_error;
-    printer p = {.tok = s->text.tok, .text = TN_BUF_INIT, .answer = answer, .e = &print_error};
+    printer p = {.model = &s->text, .text = TN_BUF_INIT, .answer = answer, .e = &print_error};
     const qwen_gen_opts o = {max_new, s->text.stops, s->text.n_stops};
     int code = qwen_generate(s->state, &s->sampler, prompt, n, &o, 0, print_token, &p, finish, e);
     if (p.code) *e = print_error; /* says more than "stopped" */

@@ -113,7 +113,7 @@ static int write_story(const options *o, cmd_session *s, const qwen_prompt *prom
     qwen_sampler_reset(&s->sampler, seed);
     int code = qwen_generate(s->state, &s->sampler, ids->data, (int)ids->len, &gen, 0, keep_token, &answer,
                              &finish, e);
-    if (!code) code = tok_decode(s->text.tok, answer.data, answer.len, 1, &text, e);
+    if (!code) code = qwen_text_decode(&s->text, answer.data, answer.len, &text, e);
     if (!code) {
         const qwen_answer a = {.text = text.data,
                                .text_len = text.len,
@@ -121,7 +121,7 @@ static int write_story(const options *o, cmd_session *s, const qwen_prompt *prom
                                .n_tokens = answer.len,
                                .finish = finish == QWEN_FINISH_STOP ? "stop" : "length",
                                .seed = seed};
-        code = text.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : qwen_story_put(line, prompt, &a, e);
+        code = qwen_story_put(line, prompt, &a, e);
     }
     tok_ids_free(&answer);
     tn_buf_free(&text);

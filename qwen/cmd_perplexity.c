@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { DEFAULT_WINDOW = 512 };
+
 static const char summary[] =
     "Perplexity of a text, defined so that it can be repeated exactly elsewhere:\n"
     "  ids      tokenizer(text, add_special_tokens=False)\n"
@@ -100,9 +102,9 @@ static int print_score(const score *r, int ctx, int json, tn_err *e) {
 int cmd_perplexity(int argc, char **argv) {
     cmd_common common = CMD_COMMON_INIT;
     const char *path;
-    int ctx = 512, json = 0;
+    int ctx = 0, json = 0;
     const cli_option rows[] = {
-        {"--ctx", NULL, CLI_INT, &ctx, "N", "tokens of a window (512)", 0},
+        {"--ctx", NULL, CLI_INT, &ctx, "N", "tokens of a window (512, or what the model can)", 0},
         {"--json", NULL, CLI_FLAG, &json, NULL, "print one JSON object", 0},
         {0},
     };
@@ -110,13 +112,17 @@ int cmd_perplexity(int argc, char **argv) {
     cmd_add_options(&table, rows);
     int leave = cmd_parse("perplexity", summary, &table, &common, argc, argv, &path, "text file (UTF-8)");
     if (leave >= 0) return leave;
-    if (ctx < 2) return cli_usage_error("qwen", "perplexity", "--ctx must be at least 2");
+    if (ctx < 0 || ctx == 1) return cli_usage_error("qwen", "perplexity", "--ctx must be at least 2");
 
     tn_err e;
     cmd_session s;
     tok_ids ids = TOK_IDS_INIT;
     score result = {0};
     int code = cmd_open(&s, &common, 1, &e);
+    if (!code && ctx == 0) {
+        int limit = qwen_model_config(s.text.model)->max_positions;
+        ctx = limit < DEFAULT_WINDOW ? limit : DEFAULT_WINDOW;
+    }
     if (!code) code = cmd_open_state(&s, ctx, &e);
     if (!code) code = read_text(s.text.tok, path, &ids, &e);
     if (!code) code = score_text(&s, &ids, ctx, &result, &e);

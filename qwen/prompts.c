@@ -8,20 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An owned copy of string v without its quotes and escapes. */
-static int take_string(char **out, tn_json v, const char *key, tn_err *e) {
+/* An owned copy of string v without its quotes and escapes; *len may be NULL when NULs are refused. */
+static int take_string(char **out, size_t *len, tn_json v, const char *key, tn_err *e) {
     tn_buf b = TN_BUF_INIT;
     tn_buf_add(&b, "", 0); /* an empty string is a string too, not NULL */
-    if (!tn_json_string(v, &b)) {
-        tn_buf_free(&b);
-        return tn_fail(e, TN_EFORMAT, "\"%s\" is no string", key);
-    }
-    if (b.failed || strlen(b.data) != b.len) {
-        int code = b.failed ? tn_fail(e, TN_ENOMEM, "out of memory")
-                            : tn_fail(e, TN_EFORMAT, "\"%s\" contains a NUL character", key);
+    int code = tn_json_string(v, &b) ? TN_OK : tn_fail(e, TN_EFORMAT, "\"%s\" is no string", key);
+    if (b.failed) code = tn_fail(e, TN_ENOMEM, "out of memory");
+    if (!code && !len && strlen(b.data) != b.len)
+        code = tn_fail(e, TN_EFORMAT, "\"%s\" contains a NUL character", key);
+    if (code) {
         tn_buf_free(&b);
         return code;
     }
+    if (len) *len = b.len;
     *out = b.data;
     return TN_OK;
 }
@@ -59,10 +58,10 @@ static int parse_line(qwen_prompt *p, const char *text, size_t len, tn_err *e) {
     tn_json prompt = tn_json_get(root, "prompt"), label = tn_json_get(root, "label");
     tn_json answer = tn_json_get(root, "text"), tokens = tn_json_get(root, "tokens");
     if (!is_given(prompt)) return tn_fail(e, TN_EFORMAT, "there is no \"prompt\"");
-    code = take_string(&p->prompt, prompt, "prompt", e);
-    if (!code && is_given(label)) code = take_string(&p->label, label, "label", e);
+    code = take_string(&p->prompt, NULL, prompt, "prompt", e);
+    if (!code && is_given(label)) code = take_string(&p->label, NULL, label, "label", e);
     if (!code && !p->label && !(p->label = calloc(1, 1))) code = tn_fail(e, TN_ENOMEM, "out of memory");
-    if (!code && is_given(answer)) code = take_string(&p->text, answer, "text", e);
+    if (!code && is_given(answer)) code = take_string(&p->text, &p->text_len, answer, "text", e);
     if (!code && is_given(tokens)) code = take_tokens(p, tokens, e);
     return code;
 }

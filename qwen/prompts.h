@@ -9,7 +9,8 @@
 typedef struct {
     char *prompt;    /* required */
     char *label;     /* "" when absent */
-    char *text;      /* the generated text, NULL when this is only a prompt */
+    char *text;      /* the generated text, NULL when this is only a prompt; a model may write a NUL: */
+    size_t text_len; /* bytes of it */
     int32_t *tokens; /* [n_tokens] generated ids, NULL when absent */
     size_t n_tokens;
     char *extra_raw; /* whole line as read: other keys are kept when a story is written */

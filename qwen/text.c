@@ -40,3 +40,25 @@ int qwen_text_prompt(const qwen_text *t, const char *prompt, int raw, const char
     if (!code && ids->len == before) return tn_fail(e, TN_EARG, "the prompt is empty");
     return code;
 }
+
+/* The bytes of a generated token that are part of the text; 0 when there are none. */
+static size_t text_bytes(const qwen_text *t, int32_t id, const char **bytes) {
+    size_t len;
+    if (tok_bytes(t->tok, id, bytes, &len) || tok_is_special(t->tok, id)) return 0;
+    return len;
+}
+
+int qwen_text_decode(const qwen_text *t, const int32_t *ids, size_t n, tn_buf *out, tn_err *e) {
+    tn_buf_add(out, "", 0); /* an empty text is a string too */
+    for (size_t i = 0; i < n; i++) {
+        const char *bytes;
+        size_t len = text_bytes(t, ids[i], &bytes);
+        if (len) tn_buf_add(out, bytes, len);
+    }
+    return out->failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
+}
+
+int qwen_text_push(const qwen_text *t, tok_stream *stream, int32_t id, tn_buf *out, tn_err *e) {
+    const char *bytes;
+    return text_bytes(t, id, &bytes) ? tok_stream_push(t->tok, stream, id, out, e) : TN_OK;
+}

@@ -25,4 +25,10 @@ void qwen_text_close(qwen_text *t);
 int qwen_text_prompt(const qwen_text *t, const char *prompt, int raw, const char *system, tok_ids *ids,
                      tn_err *e);
 
+/* Appends the text of generated ids [n], special tokens left out. Ids that have a row in the model but no
+ * token (Qwen2.5's embedding is padded) have no text, as in HF transformers. */
+int qwen_text_decode(const qwen_text *t, const int32_t *ids, size_t n, tn_buf *out, tn_err *e);
+/* The same for one token of a growing text: appends the characters that are complete now. */
+int qwen_text_push(const qwen_text *t, tok_stream *stream, int32_t id, tn_buf *out, tn_err *e);
+
 #endif

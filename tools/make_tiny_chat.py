@@ -54,7 +54,7 @@ def main():
 
     config = hf.qwen2(vocab_size=tok.get_vocab_size() + 5, hidden_size=32, intermediate_size=64, num_hidden_layers=3,
                       num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
-                      tie_word_embeddings=True, eos_token_id=im_end, rms_norm_eps=1e-6)
+                      tie_word_embeddings=False, eos_token_id=im_end, rms_norm_eps=1e-6)
     hf.write_random_model(OUT, config, dtype="bf16", seed=5)
     (OUT / "generation_config.json").write_text(json.dumps({"eos_token_id": [im_end, end_of_text]}) + "\n")
 
