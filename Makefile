@@ -51,6 +51,9 @@ $(OBJ)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 endif
 
+# Each test file's one function is declared by the generated list, not by a header.
+$(OBJ)/tests/%.o: CFLAGS_ALL += -Wno-missing-prototypes
+
 # Objects are rebuilt when the flags change.
 FLAGS_FILE := $(BUILD)/flags
 $(FLAGS_FILE): FORCE
