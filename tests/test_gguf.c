@@ -318,6 +318,9 @@ static void bad_headers(void) {
     REFUSED(b, TN_EFORMAT, "too large for the number of tensors");
     put_header(&b, 3, 0, UINT64_MAX / 13 + 2); /* times 13 wraps around to a small number */
     REFUSED(b, TN_EFORMAT, "too large for the number of metadata entries");
+    put_header(&b, 3, 4, 0); /* four tensors are at least 128 bytes */
+    put_zeros(&b, 100);
+    REFUSED(b, TN_EFORMAT, "4 is too large for the number of tensors");
 }
 
 static void bad_metadata(void) {
