@@ -10,6 +10,7 @@
 
 #define SYSTEM_TURN "<|im_start|>system"
 #define END_OF_TURN "<|im_end|>"
+#define MAX_SYSTEM 8192 /* bytes of a template read for its default message: bounds the search */
 
 /* 1 when the text at p begins with `what`. */
 static int begins(const char *p, const char *end, const char *what) {
@@ -44,9 +45,10 @@ int tok_load_template(tok_model *t, const char *text, size_t len, tn_err *e) {
     for (const char *p = text; p < end && !complete; p++) {
         if (!begins(p, end, SYSTEM_TURN)) continue;
         char quote = p > text && (p[-1] == '\'' || p[-1] == '"') ? p[-1] : 0;
+        const char *literal = p + strlen(SYSTEM_TURN);
+        const char *limit = end - literal > MAX_SYSTEM ? literal + MAX_SYSTEM : end;
         tn_buf_clear(&found);
-        complete = read_literal(p + strlen(SYSTEM_TURN), end, quote, &found) && found.len > 0 &&
-                   found.data[0] == '\n';
+        complete = read_literal(literal, limit, quote, &found) && found.len > 0 && found.data[0] == '\n';
     }
     int failed = found.failed;
     const char *message = complete ? found.data + 1 : "";

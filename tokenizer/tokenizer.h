@@ -31,7 +31,9 @@ void tok_ids_free(tok_ids *ids);
 int tok_ids_push(tok_ids *ids, int32_t id); /* TN_OK or TN_ENOMEM */
 
 /* Reads DIR/tokenizer.json, or DIR/vocab.json + DIR/merges.txt (then with Qwen2's pattern and NFC), and,
- * when there, DIR/tokenizer_config.json (added tokens, chat template's default system message, eos). */
+ * when there, DIR/tokenizer_config.json (added tokens, chat template's default system message, eos) and
+ * DIR/chat_template.jinja (which then has the say). Pre-tokenizers we run: Qwen2's, GPT-2's, and GPT-2's
+ * behind a split at digits (SmolLM2); files that ask for anything else are refused by name. */
 int tok_open_dir(tok_model **out, const char *dir, tn_err *e);
 /* The same from memory: the text of tokenizer.json [len]; `config` (tokenizer_config.json) may be NULL.
  * Nothing is kept of the caller's bytes. */
@@ -48,7 +50,10 @@ int tok_is_special(const tok_model *t, int32_t id); /* 1 for added tokens marked
 enum { TOK_SPECIAL = 1 }; /* recognise special tokens written in the text, as HF does by default */
 
 /* Appends the ids of text [len] (may hold NULs) to *ids. Without TOK_SPECIAL, "<|im_end|>" in the text is
- * ordinary characters: what a user's own words need. O(n log n) on any input. */
+ * ordinary characters: what a user's own words need (HF's encode_special_tokens). Added tokens that are not
+ * marked special, such as "<tool_call>", are always recognised. A byte the vocabulary has no token for
+ * becomes its unk_token; without one it is left out (SmolLM2 lacks 21 bytes that no usual text holds).
+ * On failure *ids is as before. O(n log n) on any input. */
 int tok_encode(const tok_model *t, const char *text, size_t len, unsigned flags, tok_ids *ids, tn_err *e);
 
 /* The bytes of one token, NUL-free or not, without terminator; may end inside a UTF-8 character. Returns
@@ -61,7 +66,9 @@ int tok_bytes(const tok_model *t, int32_t id, const char **bytes, size_t *len);
 int tok_decode(const tok_model *t, const int32_t *ids, size_t n, int skip_special, tn_buf *out, tn_err *e);
 
 /* Text of a growing sequence: feeds one token's bytes and appends to `out` all characters that are now
- * complete; incomplete UTF-8 waits in the stream. tok_stream_end flushes what is left as U+FFFD. */
+ * complete; incomplete UTF-8 waits in the stream, and what can no longer become a character is written as
+ * U+FFFD (one for each maximal part of a sequence). tok_stream_end flushes what is left as U+FFFD. A stream
+ * begins zeroed. */
 typedef struct {
     char pending[4];
     int n_pending;
@@ -79,9 +86,9 @@ typedef struct {
 } tok_message;
 
 /* Appends the ids of the conversation. Only the template's own markers become special tokens; contents are
- * encoded as plain text, so a message cannot forge a turn. system: NULL = the template's default message,
- * "" = none at all, else this text. add_generation: end with "<|im_start|>assistant\n". TN_EUNSUP when the
- * vocabulary has no <|im_start|> and <|im_end|>. */
+ * encoded as plain text, so a message cannot forge a turn. system, used when the first message is no system
+ * message: NULL = the template's default one, "" = none at all, else this text. add_generation: end with
+ * "<|im_start|>assistant\n". TN_EUNSUP when the vocabulary has no <|im_start|> and <|im_end|>. */
 int tok_chat(const tok_model *t, const char *system, const tok_message *messages, size_t n,
              int add_generation, tok_ids *ids, tn_err *e);
 /* The template's default system message ("" when it has none). */
