@@ -29,6 +29,14 @@ TN_INLINE __m256 load_weights(const unsigned char *w, tn_dtype type) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
+/* 8 numbers of x, loaded once into a register. Without the empty instruction GCC repeats the load in each of
+ * the FMAs that use it, and the loads become the bottleneck. */
+TN_INLINE __m256 load_x(const float *x) {
+    __m256 v = _mm256_loadu_ps(x);
+    __asm__("" : "+x"(v));
+    return v;
+}
+
 /* One step along k: sum[i*cols + j][half] += x[i] * w[j]. row_bytes: from one row of w to the next. */
 TN_INLINE void step(__m256 sum[][2], size_t rows, size_t cols, tn_dtype type, const float *x, size_t ldx,
                     const unsigned char *w, size_t row_bytes) {
@@ -38,7 +46,7 @@ TN_INLINE void step(__m256 sum[][2], size_t rows, size_t cols, tn_dtype type, co
         TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] =
             load_weights(w + j * row_bytes + half * HALF * w_size, type);
         TN_UNROLL for (size_t i = 0; i < rows; i++) {
-            const __m256 xi = _mm256_loadu_ps(x + i * ldx + half * HALF);
+            const __m256 xi = load_x(x + i * ldx + half * HALF);
             TN_UNROLL for (size_t j = 0; j < cols; j++) sum[i * cols + j][half] =
                 _mm256_fmadd_ps(xi, wide[j], sum[i * cols + j][half]);
         }

@@ -32,13 +32,21 @@ TN_INLINE __m512 load_weights(const unsigned char *w, tn_dtype type, __mmask16 m
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
+/* x's 16 numbers, loaded once into a register. Without the empty instruction GCC repeats the load in each of
+ * the three FMAs that use it, and the loads become the bottleneck. */
+TN_INLINE __m512 load_x(const float *x, __mmask16 mask) {
+    __m512 v = _mm512_maskz_loadu_ps(mask, x);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 /* One step along k: sum[i*cols + j] += x[i] * w[j] for 16 lanes. row_bytes: from one row of w to the next. */
 TN_INLINE void step(__m512 *sum, size_t rows, size_t cols, tn_dtype type, const float *x, size_t ldx,
                     const unsigned char *w, size_t row_bytes, __mmask16 mask) {
     __m512 wide[COLS];
     TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] = load_weights(w + j * row_bytes, type, mask);
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
-        const __m512 xi = _mm512_maskz_loadu_ps(mask, x + i * ldx);
+        const __m512 xi = load_x(x + i * ldx, mask);
         TN_UNROLL for (size_t j = 0; j < cols; j++) sum[i * cols + j] =
             _mm512_fmadd_ps(xi, wide[j], sum[i * cols + j]);
     }
@@ -77,11 +85,12 @@ TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ld
     float s[ROWS * COLS + 3];
     TN_UNROLL for (size_t i = 0; i < rows * cols; i += 4)
         _mm_storeu_ps(s + i, fold4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]));
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++) {
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        TN_UNROLL for (size_t j = 0; j < cols; j++) {
             const float chunk = s[i * cols + j];
             y[i * ldy + j] = add ? y[i * ldy + j] + chunk : chunk;
         }
+    }
 }
 
 /* `rows` rows (constant) and any number of columns: three at a time, then one at a time. */

@@ -7,37 +7,45 @@
 #include <math.h>
 #include <string.h>
 
-/* count weights of `type` at any address as F32. */
-static void widen(float *dst, const unsigned char *src, tn_dtype type, size_t count) {
+enum { ROWS = 8 };
+
+/* count <= 16 weights of `type` at any address as F32. */
+static inline void widen(float *dst, const unsigned char *src, tn_dtype type, size_t count) {
     if (type == TN_F32) {
         memcpy(dst, src, count * sizeof *dst);
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        uint16_t h;
-        memcpy(&h, src + 2 * i, sizeof h);
-        dst[i] = type == TN_F16 ? tn_f16_to_f32(h) : tn_bf16_to_f32(h);
+    uint16_t half[TN_LANES];
+    uint32_t bits[TN_LANES];
+    memcpy(half, src, count * sizeof *half);
+    if (type == TN_F16) {
+        for (size_t i = 0; i < count; i++) dst[i] = tn_f16_to_f32(half[i]);
+        return;
+    }
+    /* tn_bf16_to_f32 written out, so that it becomes vector code: a BF16 is the upper half of its F32 */
+    for (size_t i = 0; i < count; i++) bits[i] = (uint32_t)half[i] << 16;
+    memcpy(dst, bits, count * sizeof *dst);
+}
+
+/* One step along k: lane[i][l] += x[i, l] * w[l] for l < count, the weights widened once for all rows. */
+static inline void step(float lane[ROWS][TN_LANES], const float *x, size_t ldx, const unsigned char *w,
+                        tn_dtype type, size_t rows, size_t count) {
+    float wide[TN_LANES];
+    widen(wide, w, type, count);
+    for (size_t i = 0; i < rows; i++) {
+        const float *xi = x + i * ldx;
+        for (size_t l = 0; l < count; l++) lane[i][l] += xi[l] * wide[l];
     }
 }
 
-/* y[i] (+)= sum_k x[i, k] * w[k] for the rows of x; each piece of w is widened once for all of them. */
-enum { ROWS = 8 };
+/* One column of a tile: y[i] (+)= sum_k x[i, k] * w[k]. */
 static void column(float *y, size_t ldy, const float *x, size_t ldx, const unsigned char *w, tn_dtype type,
                    size_t rows, size_t k, int add) {
     const size_t w_size = tn_dtype_size(type);
     float lane[ROWS][TN_LANES] = {{0}};
-    for (size_t t = 0; t < k; t += TN_LANES) {
-        const size_t left = k - t < TN_LANES ? k - t : TN_LANES;
-        float wide[TN_LANES];
-        widen(wide, w + t * w_size, type, left);
-        for (size_t i = 0; i < rows; i++) {
-            const float *xi = x + i * ldx + t;
-            if (left == TN_LANES)
-                for (size_t l = 0; l < TN_LANES; l++) lane[i][l] += xi[l] * wide[l];
-            else
-                for (size_t l = 0; l < left; l++) lane[i][l] += xi[l] * wide[l];
-        }
-    }
+    size_t t = 0;
+    for (; t + TN_LANES <= k; t += TN_LANES) step(lane, x + t, ldx, w + t * w_size, type, rows, TN_LANES);
+    step(lane, x + t, ldx, w + t * w_size, type, rows, k - t);
     for (size_t i = 0; i < rows; i++) {
         const float s = tn_fold_lanes(lane[i]);
         y[i * ldy] = add ? y[i * ldy] + s : s;

@@ -286,7 +286,6 @@ static void vector_tiers_agree(void) {
     }
 }
 
-void test_kernels(void);
 void test_kernels(void) {
     RUN(selection);
     RUN(elementwise);

@@ -267,7 +267,6 @@ static void transpose(void) {
             }
 }
 
-void test_matmul(void);
 void test_matmul(void) {
     RUN(every_length);
     RUN(every_tile_edge);
