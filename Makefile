@@ -14,11 +14,11 @@ WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wvla -Wstrict-prototyp
 WERROR ?= 0
 SAN    ?= 0
 OPT    ?= -O2
+comma  := ,
 # No -ffast-math, and multiply-add is fused only where it is written: results are the same bits everywhere.
 CFLAGS_ALL := -std=c11 $(OPT) -g -ffp-contract=off -fPIC -I. $(WARN) $(if $(filter 1,$(WERROR)),-Werror) \
 	$(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	$(CFLAGS)
-comma := ,
 LIBS := -lm
 
 # OpenMP when the compiler can link it; OMP=0 builds the serial version.

@@ -5,12 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages quote names from hostile files: whatever would break the line or move a terminal's cursor
+ * becomes '?'. Bytes of UTF-8 characters stay. */
+static void keep_one_line(char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+}
+
 int tn_fail(tn_err *e, int code, const char *fmt, ...) {
     if (e) {
         va_list args;
         va_start(args, fmt);
         vsnprintf(e->msg, sizeof e->msg, fmt, args);
         va_end(args);
+        keep_one_line(e->msg);
         e->code = code;
     }
     return code;

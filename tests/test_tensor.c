@@ -128,6 +128,8 @@ static void errors_keep_one_line(void) {
     tn_fail_in(&e, TN_EARG, "file");
     CHECK_INT(strlen(e.msg), sizeof e.msg - 1);
     CHECK(strncmp(e.msg, "file: aaa", 9) == 0);
+    tn_fail(&e, TN_EFORMAT, "tensor \"%s\"", "a\nb\x1b[2J\xc3\xa9");
+    CHECK_STR(e.msg, "tensor \"a?b?[2J\xc3\xa9\"");
     CHECK_INT(tn_fail(NULL, TN_EIO, "nobody listens"), TN_EIO);
 }
 
