@@ -314,7 +314,7 @@ static const char summary[] =
     "random other one. \"mean\" and \"fires\" are over tokens, inside and outside the label.";
 
 int cmd_features(int argc, char **argv) {
-    job j = {.by = "diff"};
+    job j = {.by = "auroc"};
     const cli_option options[] = {
         {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAE directory", 1},
         {"-a", "--acts", CLI_STRING, &j.acts_path, "ACTS.safetensors", "activations written by sae capture",
@@ -322,7 +322,7 @@ int cmd_features(int argc, char **argv) {
         {"--label", NULL, CLI_STRING, &j.label, "NAME", "features of this label", 0},
         {"--all", NULL, CLI_FLAG, &j.all, NULL, "the best features of every label", 0},
         {"--top", NULL, CLI_INT, &j.top, "N", "features per label (10; --all: 1)", 0},
-        {"--by", NULL, CLI_STRING, &j.by, "ORDER", "diff (difference of means, default) or auroc", 0},
+        {"--by", NULL, CLI_STRING, &j.by, "ORDER", "auroc (default) or diff (difference of means)", 0},
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "show strongest tokens with this model's tokenizer",
          0},
         {"--ids", NULL, CLI_FLAG, &j.ids, NULL, "only the ids: 12,55,90 (--all: LABEL<tab>ids)", 0},

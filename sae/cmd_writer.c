@@ -44,9 +44,14 @@ int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed
 }
 
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e) {
-    int code = tok_decode(w->text.tok, answer->data, answer->len, 1, out, e);
+    tok_stream stream = {.n_pending = 0};
+    int code = TN_OK;
+    for (size_t i = 0; i < answer->len && !code; i++)
+        if (!tok_is_special(w->text.tok, answer->data[i]))
+            code = tok_stream_push(w->text.tok, &stream, answer->data[i], out, e);
     if (code) return code;
-    tn_buf_putc(out, '\0'); /* so that an empty text is a string too */
+    tok_stream_end(&stream, out);
+    tn_buf_add(out, "", 1); /* so that an empty text is a string too */
     if (out->failed) return tn_fail(e, TN_ENOMEM, "out of memory");
     out->len--;
     return TN_OK;

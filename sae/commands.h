@@ -44,7 +44,8 @@ void writer_close(writer *w);
 /* Starts the timeline anew and answers prompt [n]: appends at most max_new tokens to *answer. Hooks see every
  * one of them. */
 int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed, tok_ids *answer, tn_err *e);
-/* The text of an answer, NUL-terminated; special tokens are left out. */
+/* Appends the text of an answer and a NUL behind its end. Special tokens are left out; a character that
+ * max_new cut in two becomes U+FFFD. */
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
 
 /* Tokens of all prompts; the longest. Frees nothing on failure: call free_prompt_ids either way. */

@@ -19,9 +19,12 @@
 #   TEMP      temperature of the stories       (0.7)
 #   SEED      of the stories and the training  (42)
 #   WIDTH     latents                          (20x)
-#   EPOCHS, L1, BATCH   of the training        (what sae train chooses)
+#   EPOCHS    passes over the activations      (20)
+#   L1        sparsity coefficient             (0.5)
+#   BATCH     rows per step                    (256)
 #   TOP       features per category            (10)
-#   BY        ranking of features              (diff)
+#   BY        ranking of features              (auroc)
+#   POSITIONS where the SAE goes in            (generated: it was trained on no others)
 #   SCALE     all latents are multiplied by it (0.5)
 #   STRENGTH  added to the chosen features     (4)
 #   N_ANSWER  most tokens per answer           (64)
@@ -42,8 +45,12 @@ N_NEW=${N_NEW:-80}
 TEMP=${TEMP:-0.7}
 SEED=${SEED:-42}
 WIDTH=${WIDTH:-20x}
+EPOCHS=${EPOCHS:-20}
+L1=${L1:-0.5}
+BATCH=${BATCH:-256}
 TOP=${TOP:-10}
-BY=${BY:-diff}
+BY=${BY:-auroc}
+POSITIONS=${POSITIONS:-generated}
 SCALE=${SCALE:-0.5}
 STRENGTH=${STRENGTH:-4}
 N_ANSWER=${N_ANSWER:-64}
@@ -116,8 +123,7 @@ step "$out/acts.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --p
     -o "$out/acts.safetensors" --threads "$THREADS"
 
 step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/acts.safetensors" -o "$out/sae" --width "$WIDTH" \
-    --seed "$SEED" --resume ${EPOCHS:+--epochs "$EPOCHS"} ${L1:+--l1 "$L1"} ${BATCH:+--batch "$BATCH"} \
-    --threads "$THREADS"
+    --epochs "$EPOCHS" --l1 "$L1" --batch "$BATCH" --seed "$SEED" --resume --threads "$THREADS"
 
 step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
     --top "$TOP" --by "$BY" --json --threads "$THREADS"
@@ -135,7 +141,7 @@ car=$(sed -n 's/^car	//p' "$out/features.ids")
 bus=$(sed -n 's/^bus	//p' "$out/features.ids")
 
 step_into "$out/answers.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts "$QUESTIONS" \
-    --set "car=$car" --set "bus=$bus" \
+    --positions "$POSITIONS" --set "car=$car" --set "bus=$bus" \
     --op "car features: all *= $SCALE; car += $STRENGTH" \
     --op "bus features: all *= $SCALE; bus += $STRENGTH" \
     -n "$N_ANSWER" -o "$out/answers.jsonl" --threads "$THREADS"
