@@ -93,11 +93,22 @@ def prose(rng):
 
 
 def each_code_point():
-    """Every code point alone, between letters, digits, spaces, behind an apostrophe and before marks."""
-    for pattern in ("{0}", "a{0}b", "1{0}2", " {0} ", "'{0}", "e{0}\u0301", "\u0301{0}\u0323x", "{0}{0}", "\n{0}\n",
-                    "!{0}?"):
-        for c in code_points():
-            yield pattern.format(c)
+    """Every code point alone and between letters; assigned ones, save the inner parts of the large blocks of
+    like characters, also between digits, in spaces, after an apostrophe and around marks. Many share a
+    document: the special token between them keeps them apart as separate documents would."""
+    large = [range(0x3500, 0x4D00), range(0x4F00, 0x9E00), range(0xB000, 0xD700), range(0x17100, 0x18700),
+             range(0x20100, 0x2F700), range(0x30100, 0x32300)]
+    rest = [c for c in code_points() if unicodedata.category(c) not in ("Cn", "Co") and not any(ord(c) in r for r in large)]
+    for pattern in ("{0}", "a{0}b"):
+        yield from joined(pattern.format(c) for c in code_points())
+    for pattern in ("1{0}2", " {0} ", "'{0}", "e{0}\u0301", "\u0301{0}\u0323x", "{0}{0}", "\n{0}\n", "!{0}?"):
+        yield from joined(pattern.format(c) for c in rest)
+
+
+def joined(texts):
+    texts = iter(texts)
+    while batch := list(itertools.islice(texts, 64)):
+        yield "<|im_end|>".join(batch)
 
 
 def marks(rng):
