@@ -4,9 +4,13 @@
  * with intrinsics and are chosen at run time. Callers hold a `tn_exec` (which table, how many threads)
  * and never name an instruction set.
  *
- * Order of sums. In matmul each output element is a sum over k in a fixed order that depends only on k
- * and the tier, never on n, m, or how the work was split: one row gives the same bits in prefill, decode
- * and batch, for any number of threads.
+ * Order of sums. In matmul each output element is a sum over k in a fixed order (drawn in
+ * kernels_tier.h) that depends only on k, never on n, m, or how the work was split: one row gives the
+ * same bits in prefill, decode and batch, for any number of threads. The error of a sum is at most a few
+ * eps * sum_k |x w|, eps = 2^-23.
+ *
+ * Tiers compared: axpy, add, rope and adam have the same bits in all of them. What sums or takes an exp
+ * has the same bits in avx2 and avx512, and differs from scalar in the last digits.
  *
  * Unless said otherwise pointers need no alignment beyond float's, outputs do not overlap inputs, and
  * n = 0 is allowed.
@@ -20,14 +24,14 @@ typedef struct {
     const char *name; /* "scalar", "avx2", "avx512" */
 
     /* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m
-     * w holds elements of the type in the name (16-bit ones may be at odd addresses: files do not
-     * promise alignment). Serial: tn_linear splits and tiles. */
-    void (*matmul_f32)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                       size_t n, size_t m, size_t k);
-    void (*matmul_f16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                       size_t n, size_t m, size_t k);
-    void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                        size_t n, size_t m, size_t k);
+     * w holds elements of the type in the name, in the machine's byte order, at any address: files do
+     * not promise alignment. ldw counts elements. k = 0 gives zeros. Serial, tiled for the caches. */
+    void (*matmul_f32)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k);
+    void (*matmul_f16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                       size_t m, size_t k);
+    void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
+                        size_t m, size_t k);
 
     /* sum_i a[i] * b[i], the same order as matmul_f32 */
     float (*dot)(const float *a, const float *b, size_t n);
@@ -43,7 +47,7 @@ typedef struct {
      * x[i] = x[i]*c[i] - x[i+half]*s[i], x[i+half] = x[i+half]*c[i] + x[i]*s[i]   i < half
      * (rotate-half form of Su et al. 2021, arXiv:2104.09864) */
     void (*rope)(float *x, const float *c, const float *s, size_t half);
-    /* x = exp(x - max) / sum, in place; n >= 1 */
+    /* x = exp(x - max) / sum, in place; n >= 1. exp's relative error is below 2e-7. */
     void (*softmax)(float *x, size_t n);
     /* y[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; y may equal gate or up (Shazeer 2020,
      * arXiv:2002.05202) */
@@ -51,7 +55,8 @@ typedef struct {
 
     /* One Adam step (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) over p, g, m, v [n]:
      * m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g^2; p -= lr * (m/c1) / (sqrt(v/c2) + eps)
-     * with c1 = 1-b1^t, c2 = 1-b2^t. */
+     * with c1 = 1-b1^t, c2 = 1-b2^t, computed in double from these same floats: 1-0.999f is 1e-5 off
+     * 1-0.999, and only then does the bias cancel. Every operation rounds once, as plain C does. */
     void (*adam)(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
                  float eps, float c1, float c2);
 } tn_kernels;
@@ -74,18 +79,18 @@ tn_exec tn_exec_make(const char *isa, int threads);
 
 /* A matrix that stays where it is, in the type it is stored in. */
 typedef struct {
-    const void *data; /* [rows, cols], row-major, F32, F16 or BF16 */
-    tn_dtype dtype;
+    const void *data; /* [rows, cols], row-major, at any address */
+    tn_dtype dtype;   /* TN_F32, TN_F16 or TN_BF16 */
     size_t rows, cols;
 } tn_mat;
 
-/* y[n, w.rows] = x[n, w.cols] · wᵀ + bias[w.rows] (bias may be NULL), split over output columns and
- * tiled so that a block of w is read from memory once for all n rows. This is HF's nn.Linear. */
+/* y[n, w.rows] = x[n, w.cols] · wᵀ + bias[w.rows] (bias may be NULL), split over threads and tiled so
+ * that a block of w is read from memory once for all n rows. This is HF's nn.Linear. */
 void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n);
 
 /* The same with strides: y[i*ldy + j], x[i*ldx + k], all F32, w[j*ldw + k]. Used for gradients. */
-void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w,
-                   size_t ldw, size_t n, size_t m, size_t k);
+void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
+                   size_t n, size_t m, size_t k);
 
 /* dst[cols, rows] = srcᵀ, src[rows, cols] with row stride ld. */
 void tn_transpose(tn_exec ex, float *dst, const float *src, size_t rows, size_t cols, size_t ld);

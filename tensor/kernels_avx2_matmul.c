@@ -43,12 +43,14 @@ TN_INLINE void step(__m256 sum[][2], size_t rows, size_t cols, tn_dtype type, co
     const size_t w_size = type == TN_F32 ? 4 : 2;
     TN_UNROLL for (size_t half = 0; half < 2; half++) {
         __m256 wide[COLS];
-        TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] =
-            load_weights(w + j * row_bytes + half * HALF * w_size, type);
+        TN_UNROLL for (size_t j = 0; j < cols; j++) {
+            wide[j] = load_weights(w + j * row_bytes + half * HALF * w_size, type);
+        }
         TN_UNROLL for (size_t i = 0; i < rows; i++) {
             const __m256 xi = load_x(x + i * ldx + half * HALF);
-            TN_UNROLL for (size_t j = 0; j < cols; j++) sum[i * cols + j][half] =
-                _mm256_fmadd_ps(xi, wide[j], sum[i * cols + j][half]);
+            TN_UNROLL for (size_t j = 0; j < cols; j++) {
+                sum[i * cols + j][half] = _mm256_fmadd_ps(xi, wide[j], sum[i * cols + j][half]);
+            }
         }
     }
 }

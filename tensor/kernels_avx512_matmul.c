@@ -47,8 +47,9 @@ TN_INLINE void step(__m512 *sum, size_t rows, size_t cols, tn_dtype type, const 
     TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] = load_weights(w + j * row_bytes, type, mask);
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         const __m512 xi = load_x(x + i * ldx, mask);
-        TN_UNROLL for (size_t j = 0; j < cols; j++) sum[i * cols + j] =
-            _mm512_fmadd_ps(xi, wide[j], sum[i * cols + j]);
+        TN_UNROLL for (size_t j = 0; j < cols; j++) {
+            sum[i * cols + j] = _mm512_fmadd_ps(xi, wide[j], sum[i * cols + j]);
+        }
     }
 }
 
@@ -103,14 +104,28 @@ TN_INLINE void strip(size_t rows, tn_dtype type, float *y, size_t ldy, const flo
     for (; j < cols; j++) tile(rows, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k, add);
 }
 
-/* Any tile of at most ROWS rows: 8, or the binary digits of the number of rows. */
+/* Any tile of at most ROWS rows, in strips of 8, 4, 2 and 1 rows. */
 TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
                         size_t ldw, size_t rows, size_t cols, size_t k, int add) {
     size_t i = 0;
-    if (rows & 8) strip(8, type, y, ldy, x, ldx, w, ldw, cols, k, add), i += 8;
-    if (rows & 4) strip(4, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add), i += 4;
-    if (rows & 2) strip(2, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add), i += 2;
-    if (rows & 1) strip(1, type, y + i * ldy, ldy, x + i * ldx, ldx, w, ldw, cols, k, add);
+    while (i < rows) {
+        const size_t left = rows - i;
+        float *yi = y + i * ldy;
+        const float *xi = x + i * ldx;
+        if (left >= 8) {
+            strip(8, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
+            i += 8;
+        } else if (left >= 4) {
+            strip(4, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
+            i += 4;
+        } else if (left >= 2) {
+            strip(2, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
+            i += 2;
+        } else {
+            strip(1, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
+            i += 1;
+        }
+    }
 }
 
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,

@@ -63,6 +63,6 @@ const tn_kernels *tn_tier_avx512(void);
 /* For the intrinsics files: loops of constant length over arrays of registers must be unrolled, or the
  * arrays would live in memory. */
 #define TN_INLINE static inline __attribute__((always_inline))
-#define TN_UNROLL _Pragma("GCC unroll 24")
+#define TN_UNROLL _Pragma("GCC unroll 32")
 
 #endif

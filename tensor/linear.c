@@ -6,8 +6,8 @@
 #include "tensor/kernels.h"
 #include "tensor/par.h"
 
-/* Ranges are multiples of this many rows: a multiple of every tier's tile, so that no thread is left
- * with a ragged edge inside the matrix. */
+/* Ranges are multiples of this many rows or columns, a multiple of every tier's tile: no range but the
+ * last has a ragged edge. */
 enum { GRAIN = 24 };
 
 /* Below this many multiplications waking a second thread costs more than it saves. */

@@ -21,7 +21,8 @@ static size_t min_size(size_t a, size_t b) {
 void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
                      size_t ldw, size_t n, size_t m, size_t k) {
     const unsigned char *wb = w;
-    /* With one strip of x there is nothing to reuse w for: go along its rows as they lie in memory. */
+    /* With one strip of x there is nothing to reuse w for, and the speed is that of reading w. One row of
+     * w after the other is one stream through memory, which prefetchers follow better than several. */
     const size_t block = n > tile->rows ? BLOCK : 1;
     for (size_t j0 = 0; j0 < m; j0 += block) {
         const size_t j1 = min_size(j0 + block, m);
