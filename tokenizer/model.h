@@ -21,6 +21,9 @@ struct tok_model {
     char *system;      /* the chat template's default system message, NUL-terminated, owned */
 };
 
+/* tokenizer.c: room for `more` ids behind the list; TN_OK or TN_ENOMEM. */
+int tok_ids_reserve(tok_ids *ids, size_t more);
+
 /* load_json.c: fills an empty model from the text of tokenizer.json. */
 int tok_load_json(tok_model *t, const char *text, size_t len, tn_err *e);
 /* load_vocab.c: fills an empty model from the texts of vocab.json and merges.txt, as a Qwen2 tokenizer. */
@@ -36,6 +39,6 @@ int tok_load_merge(tok_model *t, uint32_t rank, const char *left, size_t left_le
 int tok_load_config(tok_model *t, const char *text, size_t len, tn_err *e);
 /* Adds one added token from its JSON object {"content": …, flags}; refuses flags we do not have. */
 int tok_load_added(tok_model *t, int64_t id, tn_json token, tn_err *e);
-/* chat.c: takes the default system message out of a chat template (Jinja source). */
+/* load_template.c: takes the default system message out of a chat template (Jinja source). */
 int tok_load_template(tok_model *t, const char *text, size_t len, tn_err *e);
 #endif
