@@ -17,31 +17,38 @@ from grammar import cap
 from make_sentences import ASK, ROOT, held_out, plain
 from vehicles import VEHICLES, a
 
-FIRST = """{sight}. {sight2}.|{sight}, and for a while nobody spoke.|At first, everything went well, and {sight}.|
-{They} looked at the {part} and {did}.|The {v} {move}, and {sight}.|Slowly, the {v} {move}.|
-Soon the {v} {move}, and {sight}.|{weather}, but the {v} {move}.|{They} knew every {word} of that {v}.|
-Around the {v}, people stopped to look.|The {part} shone, and {sight}.|{They} had {thing} and a long way to go.|
-The {v} was {adj}, and {they} loved it.|Then the {v} {move}.|{They} was happy {inside} the {v}, and {sight}.|
-Only the sound of the {v} could be heard."""
-TROUBLE = """Then {trouble}.|Suddenly, {trouble}.|But {where}, {trouble}.|A moment later, {trouble}.|Without warning, {trouble}.|
-Nobody was ready when {trouble}.|Just then, {trouble}.|All at once, {trouble}.|Before long, {trouble}."""
-FIX = """{They} {fix}.|Quickly, {they} {fix}.|The {agent} {fix}.|Together, they {fix}.|{They} did not worry and {fix}.|
-The {agent} {fix}, and everyone {cheered}.|{They} {did}, then {fix}.|With the help of {helper}, {they} {fix}.|
-So {they} {fix}.|Calmly, the {agent} {fix}."""
-LAST = """In the end, the {v} {move}.|Soon the {v} {move} again.|An hour later, the {v} {move}, and everyone {cheered}.|
-{They} never forgot that trip on the {v}.|That night, the {v} stood {place}, safe and sound.|{They} patted the {part} and {did}.|
-When the {v} stopped at last, {helper} was waiting.|It was the best ride of {their} life.|And so the {v} {move} once more.|
-By evening, the {v} {move}, and {they} {cheered}.|From that day on, the {v} belonged to everyone.|
-{They} thanked the {agent} and {did}.|At last, {they} saw {helper} waiting {place}.|Home was not far now, and the {v} {move}.|
-The {v} was only {a_adj} {label}, but {they} would not trade it for anything.|"What {a_label}!" said {helper}.|
-{They} went home and dreamed of the {v}.|{Helper} {cheered} when the {v} came back.|After that, nobody laughed at the {v} again."""
-CHEERED = """cheered|sang|clapped|laughed|smiled|waved|hugged|danced|shouted with joy|breathed again|felt proud|
-went to sleep happy|celebrated until midnight""".replace("\n", "").split("|")
-HELPER = """an old friend|a stranger in a green coat|the whole family|a kind policeman|two children|the mayor|a little girl|
-a farmer|the mechanic|a cheerful crowd|a small dog|a street musician|the neighbors""".replace("\n", "").split("|")
-WHERE = """around the next corner|halfway there|a mile later|near the old lighthouse|in the middle of a song|
-at the worst moment|just before the end|far from home""".replace("\n", "").split("|")
-WORD = "sound|screw|secret|corner|scratch|mood".split("|")
+# The beats of a story. Long plain sentences: what SmolLM2 finds likely is mostly what reads well.
+FIRST = """{sight}, and for a while nobody said a word.|At first, everything went well, and {sight}.|
+{They} looked at the {part} and {did}.|Slowly, the {v} {move}.|In the distance, the {v} {move}.|Around the {v}, people stopped to look.|
+{They} had {thing} and a long way to go.|The {v} was {adj}, and {they} loved it.|Then the {v} {move}.|
+Only the sound of the {v} could be heard.|It was a beautiful day, and the {v} was ready to go.|
+{They} had never seen anything like it before.|It was the most beautiful {label} {they} had ever seen.|
+The {v} was the only one of its kind in the whole town.|{They} had been waiting for this moment for a long time.|
+The people on the street stopped and looked at the {v}.|{They} knew that the {v} was more than just {a_label}.|
+The {v} {move}, and {they} looked out at the world.|It was going to be a long day for everyone {inside} the {v}.|{They} took a deep breath and looked up at the sky.|
+The {v} was old, but it was still in good shape.|As the {v} {move}, {they} could not help but smile.|
+{They} could hear the sound of the {v} in the distance."""
+TROUBLE = """A moment later, {trouble}.|But then, all of a sudden, {trouble}.|Everything was going well until {trouble}.|
+But {where}, {trouble}.|It had been a long day, and then {trouble}.|Suddenly, without any warning, {trouble}.|
+But as the {v} {move}, {trouble}.|They were almost there when {trouble}."""
+FIX = """But {they} did not give up. {They} {fix}.|With the help of {helper}, {they} {fix}.|The {agent} {fix}, and everyone {cheered}.|
+The {agent} knew exactly what to do and {fix}.|{They} took a deep breath and {fix}.|{They} looked around for a moment and then {fix}.|
+The {agent} was not afraid and {fix}.|{They} had an idea and {fix}.|Without a second thought, {they} {fix}.|
+The {agent} quickly {fix}.|{They} did not know what to do, so {they} {fix}."""
+LAST = """In the end, the {v} {move}.|An hour later, the {v} {move}, and everyone {cheered}.|{They} never forgot that day {inside} the {v}.|
+That night, the {v} stood {place}, safe and sound.|When the {v} came to a stop, {helper} was waiting.|
+It was the best ride of {their} life.|From that day on, the {v} belonged to everyone.|{They} went home and dreamed of the {v}.|
+The {v} was only {a_adj} {label}, but {they} would not trade it for anything.|After that, nobody laughed at the {v} again.|
+From that day on, {they} never looked at the {v} the same way again.|It was a day that no one in the town would ever forget.|
+By the end of the day, the {v} was back {place}.|The {v} was safe, and so was everyone else.|
+And from then on, the {v} was known as the best {label} in the world.|Finally, the {v} {move}, and everyone was safe.|
+{They} smiled, and the {v} {move} once again.|{They} knew that the {v} would always be a part of {their} life.|
+And so the {v} went on its way, as if nothing had happened.|{They} looked back at the {v} and smiled."""
+CHEERED = "cheered|sang|clapped|laughed|smiled|danced|was happy|was safe|could breathe again".split("|")
+HELPER = """an old friend|a kind stranger|the whole family|a police officer|two children|the mayor|a little girl|
+a local farmer|the mechanic|a crowd of people|a young man|the neighbors""".replace("\n", "").split("|")
+WHERE = """just around the corner|halfway there|a few miles later|as the sun went down|in the middle of the night|
+at the worst possible moment|just before the end|not far from home""".replace("\n", "").split("|")
 BEATS = {k: globals()[k].replace("\n", "").split("|") for k in ("FIRST", "TROUBLE", "FIX", "LAST")}
 
 
@@ -95,8 +102,8 @@ def story(rng, label):
             word = w[0].lower() + w[1:]
         elif low in ("did", "thing"):
             word = rng.choice(grammar.LISTS[low.upper()])
-        elif low in ("cheered", "where", "word"):
-            word = rng.choice({"cheered": CHEERED, "where": WHERE, "word": WORD}[low])
+        elif low in ("cheered", "where"):
+            word = rng.choice({"cheered": CHEERED, "where": WHERE}[low])
         else:
             word = rng.choice(v[low])
         return cap(word) if key[0].isupper() else word
