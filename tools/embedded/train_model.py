@@ -149,6 +149,7 @@ def write_model(model, average, work, out):
     copy.to(torch.bfloat16).save_pretrained(new)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         shutil.copy(work / "tokenizer" / name, new / name)
+    (new / "model.safetensors").chmod(0o644)
     shutil.rmtree(out, ignore_errors=True)
     new.rename(out)
 
