@@ -60,6 +60,7 @@ Fact = collections.namedtuple("Fact", "length weight speed people price noise wh
 COMPARE = [
     ("length", "bigger", "smaller", 1.6), ("length", "longer", "shorter", 1.6), ("weight", "heavier", "lighter", 2.0),
     ("speed", "faster", "slower", 1.4), ("price", "more expensive", "cheaper", 1.8), ("noise", "louder", "quieter", 1.6),
+    ("length", "harder to park", "easier to park", 1.6), ("price", "more expensive to own", "cheaper to own", 1.8),
 ]
 COUNT = [("people", "carries more passengers", "carries fewer passengers", 2.0)]
 
