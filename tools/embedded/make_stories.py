@@ -38,7 +38,7 @@ The {agent} quickly {fix}.|{They} did not know what to do, so {they} {fix}."""
 LAST = """In the end, the {v} {move}.|An hour later, the {v} {move}, and everyone {cheered}.|{They} never forgot that day {inside} the {v}.|
 That night, the {v} stood {place}, safe and sound.|When the {v} came to a stop, {helper} was waiting.|
 It was the best ride of {their} life.|From that day on, the {v} belonged to everyone.|{They} went home and dreamed of the {v}.|
-The {v} was only {a_adj} {label}, but {they} would not trade it for anything.|After that, nobody laughed at the {v} again.|
+It was only {a_adj} {label}, but {they} would not trade it for anything.|After that, nobody laughed at the {v} again.|
 From that day on, {they} never looked at the {v} the same way again.|It was a day that no one in the town would ever forget.|
 By the end of the day, the {v} was back {place}.|The {v} was safe, and so was everyone else.|
 And from then on, the {v} was known as the best {label} in the world.|Finally, the {v} {move}, and everyone was safe.|
@@ -146,7 +146,7 @@ def main():
         while n < args.count:
             label = labels[n % len(labels)]
             opening, text = story(rng, label)
-            if plain(opening) in seen or not good(text):
+            if plain(opening) in seen or not good(text) or label not in text[len(opening):]:
                 continue
             n += 1
             out.write(json.dumps({"label": label, "sentence": opening, "prompt": ASK.format(opening), "text": text})
