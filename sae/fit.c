@@ -32,7 +32,8 @@ sae_fit_opts sae_fit_defaults(void) {
                       .epochs = 20,
                       .validation = 0.1f,
                       .scale_inputs = 1,
-                      .center_b_dec = 1};
+                      .center_b_dec = 1,
+                      .start_bias = 2};
     o.train.l1_warmup_steps = o.train.lr_warmup_steps = o.train.lr_decay_steps = o.train.dead_window = -1;
     return o;
 }
@@ -48,6 +49,8 @@ static int check_options(const sae_fit_opts *o, tn_err *e) {
     if (o->epochs < 1 || o->epochs > 1000000) return tn_fail(e, TN_EARG, "%d epochs", o->epochs);
     if (!(o->validation >= 0 && o->validation <= 0.9f))
         return tn_fail(e, TN_EARG, "a validation share of %g, expected 0 to 0.9", (double)o->validation);
+    if (!(o->start_bias >= 0 && o->start_bias <= 10))
+        return tn_fail(e, TN_EARG, "a start bias of %g, expected 0 to 10", (double)o->start_bias);
     if (o->log_every < 0 || o->checkpoint_every < 0) return tn_fail(e, TN_EARG, "a negative number of steps");
     return TN_OK;
 }
@@ -66,7 +69,7 @@ static int plan(run *r, tn_err *e) {
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;
     if (t->lr_decay_steps < 0) t->lr_decay_steps = r->total_steps / 5;
     if (t->dead_window < 0) t->dead_window = r->steps_per_epoch;
-    if (o->log_every == 0) o->log_every = (r->total_steps + 99) / 100;
+    if (o->log_every == 0) o->log_every = (r->total_steps + 49) / 50;
     /* Checkpoints fall on logged steps, where no running mean is open. */
     int rest = o->checkpoint_every % o->log_every;
     if (rest && o->checkpoint_every <= INT32_MAX - o->log_every) o->checkpoint_every += o->log_every - rest;
@@ -86,6 +89,9 @@ static int new_model(run *r, tn_err *e) {
     int rc = sae_new(&r->model, &cfg, e);
     if (rc) return rc;
     sae_init_params(&r->model, &r->o.train);
+    /* Standard deviation of W_enc[i] · (x - mean) for a random direction. */
+    float spread = r->o.train.init_norm * (float)(r->rows.scale * sqrt(r->rows.variance / a->d));
+    for (int i = 0; i < cfg.d_sae; i++) r->model.b_enc[i] = -r->o.start_bias * spread;
     if (r->o.center_b_dec)
         for (int k = 0; k < a->d; k++) r->model.b_dec[k] = (float)(r->rows.mean[k] * r->rows.scale);
     return TN_OK;

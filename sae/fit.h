@@ -28,8 +28,10 @@ typedef struct {
     float validation; /* share of the rows, 0 … 0.9 */
     int split_rows;   /* 0: whole documents, so that no text is on both sides */
     int scale_inputs;
-    int center_b_dec;     /* start with b_dec = mean of the training rows */
-    int log_every;        /* steps; 0 = about 100 times in the run */
+    int center_b_dec; /* start with b_dec = mean of the training rows */
+    float start_bias; /* start with b_enc = -start_bias standard deviations of a pre-activation: few latents
+                         fire from the first step on, instead of half of them (2: about 2%) */
+    int log_every;    /* steps; 0 = about 50 times in the run */
     int checkpoint_every; /* steps, rounded up to a multiple of log_every; 0 = only at the end */
     int resume;           /* continue from DIR/trainer.safetensors when it is there */
 } sae_fit_opts;

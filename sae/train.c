@@ -12,7 +12,7 @@ sae_train_opts sae_train_defaults(void) {
         .beta1 = 0.9f,
         .beta2 = 0.999f,
         .adam_eps = 1e-8f,
-        .l1 = 5.0f,
+        .l1 = 1.0f,
         .clip = 1.0f,
         .init_norm = 0.1f,
         .dead_window = 1000,

@@ -6,6 +6,9 @@
  * the rows it fires on, in ascending order, with its values. The lists lie latent by latent, so each latent's
  * gradient is a sum over its own list in a fixed order: latents are shared out between threads without
  * changing one bit. Latents are handled in groups of SAE_GROUP, the smallest piece of work.
+ *
+ * There is no second, dense form of the passes behind the encoder: it would be faster only while more than
+ * about a fifth of the latents fire, and a run that starts with few of them firing (fit.h) stays below that.
  */
 #ifndef SAE_TRAIN_INTERNAL_H
 #define SAE_TRAIN_INTERNAL_H

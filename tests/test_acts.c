@@ -166,7 +166,6 @@ static void missing_file(void) {
     CHECK_INT(sae_acts_write(&b, test_path("x"), TN_F16, "", "", NULL, 0, NULL, 0, &e), TN_EARG);
 }
 
-void test_acts(void);
 void test_acts(void) {
     RUN(round_trip);
     RUN(builder_grows);

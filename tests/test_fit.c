@@ -261,6 +261,8 @@ static void refuses_bad_options(void) {
     refused(&o, TN_EARG, "0 epochs");
     o = quick(), o.validation = 1;
     refused(&o, TN_EARG, "validation");
+    o = quick(), o.start_bias = -1;
+    refused(&o, TN_EARG, "start bias");
     o = quick(), o.train.batch = 0;
     refused(&o, TN_EARG, "batch");
     o = quick(), o.train.lr = 0;
@@ -303,7 +305,6 @@ static void refuses_bad_data(void) {
     CHECK(!exists(dir, "cfg.json"));
 }
 
-void test_fit(void);
 void test_fit(void) {
     RUN(learns_and_saves_the_raw_frame);
     RUN(same_files_for_any_threads);

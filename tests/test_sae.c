@@ -260,7 +260,6 @@ static void missing_directory(void) {
     CHECK_HAS(e.msg, "no-such-sae/cfg.json");
 }
 
-void test_sae(void);
 void test_sae(void) {
     RUN(refuses_bad_widths);
     RUN(layer_of_the_hook);

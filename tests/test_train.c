@@ -517,7 +517,6 @@ static void refuses_foreign_checkpoints(void) {
     sae_free(&wide);
 }
 
-void test_train(void);
 void test_train(void) {
     RUN(golden_loss_and_gradients);
     RUN(golden_five_steps);
