@@ -78,7 +78,7 @@ static int answer(chat *c, const tok_ids *ids, tn_err *e) {
     tn_buf text = TN_BUF_INIT;
     qwen_finish finish;
     qwen_rewind(c->s.state, (int)keep);
-    qwen_sampler_reset(&c->s.sampler, cmd_item_seed(c->seed, c->turn++));
+    qwen_sampler_reset(&c->s.sampler, qwen_item_seed(c->seed, c->turn++));
     for (size_t i = 0; i < keep; i++) qwen_sampler_accept(&c->s.sampler, ids->data[i]);
     int code =
         cmd_stream_answer(&c->s, ids->data + keep, (int)(ids->len - keep), c->max_new, &written, &finish, e);

@@ -120,12 +120,6 @@ int cmd_check_prompt(const cmd_session *s, const tok_ids *ids, tn_err *e) {
     return TN_OK;
 }
 
-uint64_t cmd_item_seed(uint64_t seed, uint64_t index) {
-    /* The odd constant is 2^64 divided by the golden ratio: neighbouring items start far apart. */
-    tn_rng r = tn_rng_seed(seed ^ ((index + 1) * 0x9E3779B97F4A7C15u));
-    return tn_rng_u64(&r) >> 11;
-}
-
 /* ---- Input and output ---- */
 
 int cmd_read_stdin(tn_buf *out, tn_err *e) {

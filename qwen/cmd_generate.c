@@ -67,7 +67,6 @@ static int generate_one(const options *o, cmd_session *s, tn_err *e) {
 
 /* Everything that a story depends on besides its prompt, as one line of JSON. */
 static void describe(const options *o, const cmd_session *s, tn_buf *out) {
-    const qwen_sampling *p = &o->sampling;
     tn_json_out w = tn_json_writer(out, 0);
     tn_json_begin_object(&w);
     tn_json_key(&w, "model");
@@ -83,18 +82,7 @@ static void describe(const options *o, const cmd_session *s, tn_buf *out) {
     tn_json_put_i64(&w, o->max_new);
     tn_json_key(&w, "context");
     tn_json_put_i64(&w, o->context);
-    tn_json_key(&w, "temperature");
-    tn_json_put_f64(&w, (double)p->temperature);
-    tn_json_key(&w, "top_k");
-    tn_json_put_i64(&w, p->top_k);
-    tn_json_key(&w, "top_p");
-    tn_json_put_f64(&w, (double)p->top_p);
-    tn_json_key(&w, "min_p");
-    tn_json_put_f64(&w, (double)p->min_p);
-    tn_json_key(&w, "repeat_penalty");
-    tn_json_put_f64(&w, (double)p->repeat_penalty);
-    tn_json_key(&w, "seed");
-    tn_json_put_i64(&w, (int64_t)o->common.seed);
+    qwen_sampling_put(&w, &o->sampling);
     tn_json_end_object(&w);
 }
 
@@ -159,7 +147,7 @@ static int answer_all(const options *o, cmd_session *s, const qwen_prompts *prom
     while (!code && stories.done < prompts->count) {
         size_t i = stories.done;
         tn_buf_clear(&line);
-        code = write_story(o, s, &prompts->items[i], &ids[i], cmd_item_seed(o->common.seed, i), &line, e);
+        code = write_story(o, s, &prompts->items[i], &ids[i], qwen_item_seed(o->common.seed, i), &line, e);
         if (!code) code = cmd_stories_add(&stories, &line, e);
         cli_progress_update(&bar, (double)(stories.done - before), NULL);
     }

@@ -68,9 +68,6 @@ int cmd_stream_answer(cmd_session *s, const int32_t *prompt, int n, int max_new,
 /* A prompt that is there and fits in the model's positions: TN_EARG, TN_ECTX. */
 int cmd_check_prompt(const cmd_session *s, const tok_ids *ids, tn_err *e);
 
-/* The seed of item `index` of a run: independent of the other items, below 2^53. */
-uint64_t cmd_item_seed(uint64_t seed, uint64_t index);
-
 /* ---- Input and output ---- */
 
 /* Reads standard input to its end. */

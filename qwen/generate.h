@@ -24,7 +24,7 @@ typedef struct {
  * token (in a full context it cannot be). The sampler learns the prompt's tokens and is not reset here.
  * *finish may be NULL. */
 int qwen_generate(qwen_state *s, qwen_sampler *sampler, const int32_t *prompt, int n,
-                  const qwen_gen_opts *opts, int feed_last, qwen_token_fn fn, void *ctx,
-                  qwen_finish *finish, tn_err *e);
+                  const qwen_gen_opts *opts, int feed_last, qwen_token_fn fn, void *ctx, qwen_finish *finish,
+                  tn_err *e);
 
 #endif

@@ -169,3 +169,18 @@ int qwen_story_put(tn_buf *out, const qwen_prompt *p, const qwen_answer *a, tn_e
     tn_buf_free(&name);
     return failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
 }
+
+void qwen_sampling_put(tn_json_out *w, const qwen_sampling *p) {
+    tn_json_key(w, "temperature");
+    tn_json_put_f32(w, p->temperature);
+    tn_json_key(w, "top_k");
+    tn_json_put_i64(w, p->top_k);
+    tn_json_key(w, "top_p");
+    tn_json_put_f32(w, p->top_p);
+    tn_json_key(w, "min_p");
+    tn_json_put_f32(w, p->min_p);
+    tn_json_key(w, "repeat_penalty");
+    tn_json_put_f32(w, p->repeat_penalty);
+    tn_json_key(w, "seed");
+    tn_json_put_i64(w, (int64_t)p->seed);
+}

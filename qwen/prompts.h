@@ -4,7 +4,8 @@
 #ifndef QWEN_PROMPTS_H
 #define QWEN_PROMPTS_H
 
-#include "tensor/buf.h"
+#include "qwen/sample.h"
+#include "tensor/json.h"
 
 typedef struct {
     char *prompt;    /* required */
@@ -42,5 +43,9 @@ typedef struct {
 /* Appends one line: all keys of the prompt's line in their order, then "text", "tokens", "finish" and "seed"
  * (which replace those of the line), then a newline. */
 int qwen_story_put(tn_buf *out, const qwen_prompt *p, const qwen_answer *a, tn_err *e);
+
+/* Puts the sampling's members ("temperature" … "seed") into the object being written: how texts came about.
+ */
+void qwen_sampling_put(tn_json_out *w, const qwen_sampling *p);
 
 #endif

@@ -23,8 +23,8 @@
 /* ---- Model ---- */
 
 typedef struct {
-    int vocab;        /* rows of the embedding */
-    int hidden;       /* d: width of the residual stream */
+    int vocab;  /* rows of the embedding */
+    int hidden; /* d: width of the residual stream */
     int layers;
     int heads;        /* query heads */
     int kv_heads;     /* key/value heads; heads is a multiple of it */
@@ -45,8 +45,8 @@ typedef struct {
 
 /* One decoder layer's weights, as they lie in the file. Biases and norms are F32 copies. */
 typedef struct {
-    tn_mat q, k, v, o;       /* [heads*head_dim, d], [kv_heads*head_dim, d] twice, [d, heads*head_dim] */
-    tn_mat gate, up, down;   /* [intermediate, d] twice, [d, intermediate] */
+    tn_mat q, k, v, o;     /* [heads*head_dim, d], [kv_heads*head_dim, d] twice, [d, heads*head_dim] */
+    tn_mat gate, up, down; /* [intermediate, d] twice, [d, intermediate] */
     const float *q_bias, *k_bias, *v_bias; /* NULL without bias */
     const float *attn_norm, *mlp_norm;     /* [d] */
 } qwen_layer;
@@ -65,8 +65,8 @@ const qwen_config *qwen_model_config(const qwen_model *m);
 const char *qwen_model_name(const qwen_model *m); /* last part of the directory's name */
 const tn_safetensors *qwen_model_weights(const qwen_model *m);
 const qwen_layer *qwen_model_layer(const qwen_model *m, int layer);
-tn_mat qwen_model_embedding(const qwen_model *m);      /* [vocab, d] */
-tn_mat qwen_model_head(const qwen_model *m);           /* [vocab, d]; the embedding when tied */
+tn_mat qwen_model_embedding(const qwen_model *m);        /* [vocab, d] */
+tn_mat qwen_model_head(const qwen_model *m);             /* [vocab, d]; the embedding when tied */
 const float *qwen_model_final_norm(const qwen_model *m); /* [d] */
 
 /* Parses config.json alone (exposed for `info`, tests and tools). */
@@ -84,8 +84,8 @@ typedef enum {
     QWEN_SITE_COUNT
 } qwen_site;
 
-const char *qwen_site_name(qwen_site site);                        /* "resid_post" */
-int qwen_site_from_name(const char *name, qwen_site *out);         /* 1 when known */
+const char *qwen_site_name(qwen_site site);                /* "resid_post" */
+int qwen_site_from_name(const char *name, qwen_site *out); /* 1 when known */
 /* dst = "blocks.15.hook_resid_post" (at least 48 bytes). */
 void qwen_hook_name(char *dst, size_t cap, int layer, qwen_site site);
 /* The way back; 1 when `name` is well-formed. */
@@ -154,8 +154,8 @@ enum {
 int qwen_forward(qwen_state *s, const int32_t *tokens, int n, unsigned flags, const float **logits,
                  tn_err *e);
 
-int qwen_position(const qwen_state *s);            /* tokens in the timeline */
-void qwen_rewind(qwen_state *s, int pos);          /* forget positions >= pos */
+int qwen_position(const qwen_state *s);   /* tokens in the timeline */
+void qwen_rewind(qwen_state *s, int pos); /* forget positions >= pos */
 /* Positions below n count as prompt in qwen_tap; INT_MAX (the default) = all. */
 void qwen_set_prompt_length(qwen_state *s, int n);
 const qwen_model *qwen_state_model(const qwen_state *s);

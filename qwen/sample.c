@@ -192,3 +192,9 @@ int32_t qwen_sampler_next(qwen_sampler *s, const float *logits) {
     qwen_sampler_accept(s, token);
     return token;
 }
+
+uint64_t qwen_item_seed(uint64_t seed, uint64_t index) {
+    /* The odd constant is 2^64 divided by the golden ratio: neighbouring items start far apart. */
+    tn_rng r = tn_rng_seed(seed ^ ((index + 1) * 0x9E3779B97F4A7C15u));
+    return tn_rng_u64(&r) >> 11;
+}

@@ -23,8 +23,8 @@ typedef struct {
     qwen_sampling params;
     tn_rng rng;
     int vocab;
-    float *probs;     /* [vocab] scratch, in the caller's block */
-    int32_t *order;   /* [vocab] scratch */
+    float *probs;        /* [vocab] scratch, in the caller's block */
+    int32_t *order;      /* [vocab] scratch */
     unsigned char *seen; /* [vocab] 1 for ids in prompt or output */
 } qwen_sampler;
 
@@ -33,9 +33,13 @@ typedef struct {
 size_t qwen_sampler_bytes(int vocab);
 int qwen_sampler_init(qwen_sampler *s, const qwen_sampling *params, int vocab, void *mem, size_t cap,
                       tn_err *e);
-void qwen_sampler_reset(qwen_sampler *s, uint64_t seed); /* forgets seen tokens, reseeds */
+void qwen_sampler_reset(qwen_sampler *s, uint64_t seed);  /* forgets seen tokens, reseeds */
 void qwen_sampler_accept(qwen_sampler *s, int32_t token); /* mark as seen */
 /* The next token; marks it as seen. logits [vocab] are read only. */
 int32_t qwen_sampler_next(qwen_sampler *s, const float *logits);
+
+/* The seed of item `index` of a run over many prompts: independent of the other items, so that the order of
+ * work and a restart change nothing; below 2^53, so that JSON holds it. */
+uint64_t qwen_item_seed(uint64_t seed, uint64_t index);
 
 #endif

@@ -143,8 +143,8 @@ static int run_prompt(job *j, size_t index, tn_err *e) {
     if (!code && (known || j->positions == SAE_POS_PROMPT))
         code = replay(j, &j->prompt_ids[index], &answer, e);
     else if (!code)
-        code =
-            writer_generate(&j->w, &j->prompt_ids[index], j->max_new, j->sampling.seed + index, &answer, e);
+        code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new,
+                               qwen_item_seed(j->sampling.seed, index), &answer, e);
     if (!code && p->text)
         tn_buf_add(&text, p->text, strlen(p->text) + 1);
     else if (!code)
@@ -181,18 +181,7 @@ static void describe_sampling(const job *j, tn_buf *out) {
     tn_json_begin_object(&w);
     tn_json_key(&w, "max_new");
     tn_json_put_i64(&w, j->max_new);
-    tn_json_key(&w, "temperature");
-    tn_json_put_f64(&w, (double)j->sampling.temperature);
-    tn_json_key(&w, "top_k");
-    tn_json_put_i64(&w, j->sampling.top_k);
-    tn_json_key(&w, "top_p");
-    tn_json_put_f64(&w, (double)j->sampling.top_p);
-    tn_json_key(&w, "min_p");
-    tn_json_put_f64(&w, (double)j->sampling.min_p);
-    tn_json_key(&w, "repeat_penalty");
-    tn_json_put_f64(&w, (double)j->sampling.repeat_penalty);
-    tn_json_key(&w, "seed");
-    tn_json_put_i64(&w, (int64_t)j->sampling.seed);
+    qwen_sampling_put(&w, &j->sampling);
     tn_json_end_object(&w);
 }
 

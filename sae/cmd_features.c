@@ -104,7 +104,7 @@ static void print_ids(const job *j) {
 
 static void put_number(tn_json_out *w, const char *key, float v) {
     tn_json_key(w, key);
-    tn_json_put_f64(w, (double)v);
+    tn_json_put_f32(w, v);
 }
 
 static void put_feature(const job *j, const sae_feature_score *s, tn_json_out *w) {

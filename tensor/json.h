@@ -79,6 +79,7 @@ void tn_json_put_string(tn_json_out *w, const char *s, size_t len);
 void tn_json_puts(tn_json_out *w, const char *s);
 void tn_json_put_i64(tn_json_out *w, int64_t v);
 void tn_json_put_f64(tn_json_out *w, double v); /* shortest text that reads back; NaN/Inf become null */
+void tn_json_put_f32(tn_json_out *w, float v);  /* the same, shortest for a float: 0.7f is "0.7" */
 void tn_json_put_bool(tn_json_out *w, int v);
 void tn_json_put_null(tn_json_out *w);
 /* A value copied from a parsed document, or any JSON text known to be sound. */

@@ -125,6 +125,19 @@ void tn_json_put_f64(tn_json_out *w, double v) {
     tn_buf_puts(w->out, text);
 }
 
+void tn_json_put_f32(tn_json_out *w, float v) {
+    char text[40];
+    if (!isfinite(v)) {
+        tn_json_put_null(w);
+        return;
+    }
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)v);
+        if (strtof(text, NULL) == v) break;
+    }
+    tn_json_put_raw(w, text, strlen(text));
+}
+
 void tn_json_put_bool(tn_json_out *w, int v) {
     separate(w);
     tn_buf_puts(w->out, v ? "true" : "false");

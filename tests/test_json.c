@@ -105,6 +105,7 @@ static void writer_round_trip(void) {
     tn_json_begin_array(&w);
     tn_json_put_i64(&w, -3);
     tn_json_put_f64(&w, 0.1);
+    tn_json_put_f32(&w, 0.7f);
     tn_json_put_f64(&w, (double)NAN);
     tn_json_put_bool(&w, 1);
     tn_json_put_null(&w);
@@ -116,7 +117,7 @@ static void writer_round_trip(void) {
     tn_json_put_raw(&w, "[1]", 3);
     tn_json_end_object(&w);
     CHECK_STR(b.data,
-              "{\"s\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\", \"list\": [-3, 0.1, null, true, null], "
+              "{\"s\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\", \"list\": [-3, 0.1, 0.7, null, true, null], "
               "\"empty\": {}, \"raw\": [1]}");
     tn_json v;
     CHECK_INT(tn_json_parse(&v, b.data, b.len, NULL), TN_OK);

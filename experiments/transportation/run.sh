@@ -7,7 +7,8 @@
 # acts.safetensors    residual stream of the generated tokens         sae capture
 # sae/                20 times as wide SAE, train.csv, loss.svg, ...  sae train
 # features.json, features.txt, features.svg, active.svg               sae features
-# answers.jsonl, answers.md   original, SAE only, car features, bus features   sae steer
+# answers.md, .jsonl          original, SAE only, car features, bus features   sae steer
+# answers_kept.md, .jsonl     the same with the SAE's error term kept          sae steer --keep-error
 # timings.txt         seconds per step
 #
 # A step whose output is there is skipped: the same command continues where it stopped. To change a setting, use
@@ -20,13 +21,14 @@
 #   SEED      of the stories and the training  (42)
 #   WIDTH     latents                          (20x)
 #   EPOCHS    passes over the activations      (20)
-#   L1        sparsity coefficient             (0.5)
+#   L1        sparsity coefficient             (1)
 #   BATCH     rows per step                    (256)
 #   TOP       features per category            (10)
 #   BY        ranking of features              (auroc)
 #   POSITIONS where the SAE goes in            (generated: it was trained on no others)
 #   SCALE     all latents are multiplied by it (0.5)
-#   STRENGTH  added to the chosen features     (4)
+#   STRENGTH  added to the chosen features     (4; they reach about 10 in SmolLM2's stories)
+#   KEPT_STRENGTH  the same with the error term kept, where nothing is halved and every position is edited (8)
 #   N_ANSWER  most tokens per answer           (64)
 #   THREADS   threads, 0 = one per core        (0)
 set -eu
@@ -46,13 +48,14 @@ TEMP=${TEMP:-0.7}
 SEED=${SEED:-42}
 WIDTH=${WIDTH:-20x}
 EPOCHS=${EPOCHS:-20}
-L1=${L1:-0.5}
+L1=${L1:-1}
 BATCH=${BATCH:-256}
 TOP=${TOP:-10}
 BY=${BY:-auroc}
 POSITIONS=${POSITIONS:-generated}
 SCALE=${SCALE:-0.5}
 STRENGTH=${STRENGTH:-4}
+KEPT_STRENGTH=${KEPT_STRENGTH:-8}
 N_ANSWER=${N_ANSWER:-64}
 THREADS=${THREADS:-0}
 
@@ -60,15 +63,9 @@ if [ ! -f "$model/config.json" ]; then
     echo "error: $model/config.json: No such file" >&2
     exit 1
 fi
-# The layer: 15 in models of 24 layers and more, else five eighths of the way up.
+# The layer: five eighths of the way up, which is 15 in the 24 layers of Qwen2.5-0.5B.
 depth=$(tr -d ' \n' < "$model/config.json" | sed -n 's/.*"num_hidden_layers":\([0-9]*\).*/\1/p')
-if [ $# -eq 3 ]; then
-    layer=$3
-elif [ "${depth:-0}" -ge 24 ]; then
-    layer=15
-else
-    layer=$((${depth:-0} * 5 / 8))
-fi
+layer=${3:-$((${depth:-0} * 5 / 8))}
 mkdir -p "$out"
 
 # Prints a command as it could be typed.
@@ -145,6 +142,13 @@ step_into "$out/answers.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts
     --op "car features: all *= $SCALE; car += $STRENGTH" \
     --op "bus features: all *= $SCALE; bus += $STRENGTH" \
     -n "$N_ANSWER" -o "$out/answers.jsonl" --threads "$THREADS"
+
+# The same features added to the residual stream itself: what the SAE does not explain stays, nothing is halved.
+step_into "$out/answers_kept.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts "$QUESTIONS" \
+    --keep-error --positions all --set "car=$car" --set "bus=$bus" \
+    --op "car features: car += $KEPT_STRENGTH" \
+    --op "bus features: bus += $KEPT_STRENGTH" \
+    -n "$N_ANSWER" -o "$out/answers_kept.jsonl" --threads "$THREADS"
 
 echo
 cat "$out/timings.txt"
