@@ -93,7 +93,7 @@ test: $(if $(ONLY),,all) $(OBJ)/tests/run
 	@$(OBJ)/tests/run
 
 format:
-	clang-format -i $(wildcard */*.c */*.h)
+	clang-format -i $(filter-out tokenizer/unicode_tables.h,$(wildcard */*.c */*.h))
 
 clean:
 	rm -rf $(BUILD)

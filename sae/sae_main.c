@@ -10,5 +10,7 @@ int main(int argc, char **argv) {
          "answers of the model, of the model with the SAE in it, and with features edited"},
         {NULL, NULL, NULL},
     };
-    return cli_main("sae", "sparse autoencoders on the residual stream", table, argc, argv);
+    return cli_main("sae",
+                    "Sees and changes what a model represents: sparse autoencoders on its residual stream.",
+                    table, argc, argv);
 }

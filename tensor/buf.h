@@ -16,7 +16,8 @@ typedef struct {
     int failed;
 } tn_buf;
 
-#define TN_BUF_INIT {NULL, 0, 0, 0}
+#define TN_BUF_INIT                                                                                          \
+    { NULL, 0, 0, 0 }
 
 void tn_buf_free(tn_buf *b);
 void tn_buf_clear(tn_buf *b); /* len = 0, keeps the memory */

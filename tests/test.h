@@ -14,11 +14,12 @@
 #define RUN(fn) test_run(#fn, fn)
 void test_run(const char *name, void (*fn)(void));
 
-/* Each returns 1 when it holds; on failure it prints file, line and what differed, and the case has failed. */
+/* Each returns 1 when it holds; on failure it prints file, line and what differed, and the case has failed.
+ */
 #define CHECK(cond) test_check(!!(cond), __FILE__, __LINE__, #cond)
 #define CHECK_INT(got, want) test_int((long long)(got), (long long)(want), __FILE__, __LINE__, #got)
 #define CHECK_STR(got, want) test_str((got), (want), __FILE__, __LINE__, #got)
-#define CHECK_NEAR(got, want, tol) \
+#define CHECK_NEAR(got, want, tol)                                                                           \
     test_near((double)(got), (double)(want), (double)(tol), __FILE__, __LINE__, #got)
 /* `text` contains `part`. */
 #define CHECK_HAS(text, part) test_has((text), (part), __FILE__, __LINE__, #text)

@@ -116,9 +116,10 @@ static void writer_round_trip(void) {
     tn_json_key(&w, "raw");
     tn_json_put_raw(&w, "[1]", 3);
     tn_json_end_object(&w);
-    CHECK_STR(b.data,
-              "{\"s\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\", \"list\": [-3, 0.1, 0.7, null, true, null], "
-              "\"empty\": {}, \"raw\": [1]}");
+    CHECK_STR(
+        b.data,
+        "{\"s\": \"q\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\", \"list\": [-3, 0.1, 0.7, null, true, null], "
+        "\"empty\": {}, \"raw\": [1]}");
     tn_json v;
     CHECK_INT(tn_json_parse(&v, b.data, b.len, NULL), TN_OK);
     tn_buf_free(&b);

@@ -11,7 +11,8 @@ vocabulary=$assets/qwen-tokenizer
 mkdir -p "$assets"
 
 # Everything is unpacked here first and moved in whole, so that a broken download leaves nothing behind.
-tmp=$(mktemp -d "$assets/fetch.XXXXXX")
+tmp=$assets/fetch-$$
+mkdir "$tmp"
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 
