@@ -89,7 +89,7 @@ $(OBJ)/tests/test_main.o: CFLAGS_ALL += -I$(BUILD)
 $(OBJ)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
 
-test: $(if $(ONLY),,all) $(OBJ)/tests/run
+test: all $(OBJ)/tests/run
 	@$(OBJ)/tests/run
 
 format:
