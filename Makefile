@@ -102,7 +102,7 @@ help:
 	@echo 'make              the commands qwen, sae, convert and libscalpel in $(BUILD)/'
 	@echo 'make test         build and run every test; ONLY="json forward" picks files'
 	@echo 'make format       clang-format over all sources'
-	@echo 'make clean        remove $(BUILD)/'
+	@echo 'make clean        remove $(BUILD)/, downloaded assets included'
 	@echo 'Variables: CC=clang  OMP=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
 
 FORCE:

@@ -15,6 +15,8 @@ static int remove_if_there(const char *dir, const char *name, tn_err *e) {
 int model_dir_begin(const char *dir, tn_err *e) {
     int rc = tn_make_dirs(dir, e);
     if (rc == TN_OK) rc = remove_if_there(dir, "config.json", e);
+    /* The name may be a link to the weights that are being read. */
+    if (rc == TN_OK) rc = remove_if_there(dir, "model.safetensors", e);
     /* An index would send readers to the shards of an earlier model. */
     return rc == TN_OK ? remove_if_there(dir, "model.safetensors.index.json", e) : rc;
 }
@@ -27,6 +29,7 @@ int model_dir_put(const char *dir, const char *name, const tn_buf *text, tn_err 
     char path[PATH_CAP];
     if (text->failed) return tn_fail(e, TN_ENOMEM, "%s: no memory for its text", name);
     int rc = tn_path_join(path, sizeof path, dir, name, e);
+    if (rc == TN_OK) rc = remove_if_there(dir, name, e);
     return rc == TN_OK ? tn_write_file(path, text->data, text->len, e) : rc;
 }
 
@@ -39,7 +42,8 @@ int model_dir_copy(const char *to, const char *from, const char *name, tn_err *e
     rc = tn_path_join(target, sizeof target, to, name, e);
     if (rc == TN_OK) rc = tn_map_file(&bytes, source, e);
     if (rc != TN_OK) return rc;
-    rc = tn_write_file(target, bytes.data, bytes.size, e);
+    rc = remove_if_there(to, name, e);
+    if (rc == TN_OK) rc = tn_write_file(target, bytes.data, bytes.size, e);
     tn_unmap_file(&bytes);
     return rc;
 }

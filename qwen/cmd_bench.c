@@ -69,8 +69,8 @@ static int report(bench *b, tn_err *e) {
                b->prefill[last]);
         printf("decode   %9.2f tokens/s  (%d tokens; %.2f to %.2f)\n", decode, b->decode, b->step[0],
                b->step[last]);
-        printf("%s, %s kernels, %d threads, median of %d\n", qwen_model_name(b->s.text.model),
-               b->s.exec.k->name, b->s.exec.threads, b->repeats);
+        printf("%s, %s kernels, %d thread%s, median of %d\n", qwen_model_name(b->s.text.model),
+               b->s.exec.k->name, b->s.exec.threads, b->s.exec.threads == 1 ? "" : "s", b->repeats);
         return TN_OK;
     }
     const struct {
@@ -110,9 +110,10 @@ static int run_bench(bench *b, tn_err *e) {
     int code = cmd_open(&b->s, &b->common, 0, e);
     if (code) return code;
     const qwen_config *c = qwen_model_config(b->s.text.model);
-    if (b->prompt > c->max_positions - b->decode)
+    int limit = qwen_max_context(b->s.text.model);
+    if (b->prompt > limit - b->decode)
         return tn_fail(e, TN_ECTX, "%d + %d tokens do not fit in the model's %d positions", b->prompt,
-                       b->decode, c->max_positions);
+                       b->decode, limit);
     b->tokens = malloc((size_t)b->prompt * sizeof *b->tokens);
     if (!b->tokens) return tn_fail(e, TN_ENOMEM, "out of memory");
     tn_rng rng = tn_rng_seed(b->common.seed);

@@ -17,7 +17,8 @@ void cmd_add_options(cmd_options *o, const cli_option *rows) {
 
 void cmd_add_sampling(cmd_options *o, qwen_sampling *s) {
     const cli_option rows[] = {
-        {"--temp", NULL, CLI_FLOAT, &s->temperature, "X", "temperature; 0 = always the likeliest token", 0},
+        {"--temp", NULL, CLI_FLOAT, &s->temperature, "X", "temperature; 0 = always the likeliest token (0)",
+         0},
         {"--top-k", NULL, CLI_INT, &s->top_k, "K", "choose among the K likeliest tokens; 0 = all", 0},
         {"--top-p", NULL, CLI_FLOAT, &s->top_p, "P", "choose among the likeliest tokens of total mass P", 0},
         {"--min-p", NULL, CLI_FLOAT, &s->min_p, "P", "leave out tokens below P times the likeliest", 0},
@@ -113,7 +114,7 @@ int cmd_stream_answer(cmd_session *s, const int32_t *prompt, int n, int max_new,
 }
 
 int cmd_check_prompt(const cmd_session *s, const tok_ids *ids, tn_err *e) {
-    int limit = qwen_model_config(s->text.model)->max_positions;
+    int limit = qwen_max_context(s->text.model);
     if (ids->len == 0) return tn_fail(e, TN_EARG, "the prompt is empty");
     if (ids->len > (size_t)limit)
         return tn_fail(e, TN_ECTX, "the prompt has %zu tokens, more than the context of %d", ids->len, limit);

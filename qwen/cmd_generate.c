@@ -26,7 +26,7 @@ typedef struct {
 
 /* Room for a prompt of n tokens and its answer, as far as the model reaches. */
 static int context_for(const options *o, const cmd_session *s, size_t n) {
-    int limit = qwen_model_config(s->text.model)->max_positions;
+    int limit = qwen_max_context(s->text.model);
     if (o->context) return o->context;
     return n < (size_t)limit && o->max_new < limit - (int)n ? (int)n + o->max_new : limit;
 }

@@ -120,9 +120,10 @@ int cmd_perplexity(int argc, char **argv) {
     score result = {0};
     int code = cmd_open(&s, &common, 1, &e);
     if (!code && ctx == 0) {
-        int limit = qwen_model_config(s.text.model)->max_positions;
+        int limit = qwen_max_context(s.text.model);
         ctx = limit < DEFAULT_WINDOW ? limit : DEFAULT_WINDOW;
     }
+    if (!code && ctx < 2) code = tn_fail(&e, TN_EARG, "windows of %d token predict nothing", ctx);
     if (!code) code = cmd_open_state(&s, ctx, &e);
     if (!code) code = read_text(s.text.tok, path, &ids, &e);
     if (!code) code = score_text(&s, &ids, ctx, &result, &e);

@@ -26,9 +26,11 @@ static int check_part(cmd_stories *s, const char *text, size_t len, const char *
     if (code) return tn_fail_in(e, code, s->part);
     for (size_t i = 0; i < stories.count && !code; i++)
         if (i >= prompts->count || !stories.items[i].text ||
-            strcmp(stories.items[i].prompt, prompts->items[i].prompt) != 0)
-            code = tn_fail(e, TN_EARG, "%s: story %zu answers another prompt; remove it to start over",
-                           s->part, i + 1);
+            strcmp(stories.items[i].prompt, prompts->items[i].prompt) != 0 ||
+            strcmp(stories.items[i].label, prompts->items[i].label) != 0)
+            code =
+                tn_fail(e, TN_EARG, "%s: story %zu answers another prompt or label; remove it to start over",
+                        s->part, i + 1);
     s->done = stories.count;
     qwen_prompts_free(&stories);
     return code;

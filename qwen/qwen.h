@@ -129,6 +129,9 @@ typedef struct qwen_state qwen_state;
 /* Best kernels, all cores, min(max_positions, 2048) positions, chunks of 64. */
 qwen_opts qwen_opts_default(const qwen_model *m);
 
+/* Most positions a state of this model may have: those it was made for, or what YaRN stretches them to. */
+int qwen_max_context(const qwen_model *m);
+
 /* Bytes qwen_state_init needs; 0 when the options are invalid or overflow. */
 size_t qwen_state_bytes(const qwen_model *m, const qwen_opts *o);
 /* Builds a state inside the caller's block; there is nothing to free but the block. */

@@ -19,15 +19,15 @@ qwen_opts qwen_opts_default(const qwen_model *m) {
                        .chunk = DEFAULT_CHUNK};
 }
 
-/* Positions the model was made for; YaRN stretches the original number. */
-static int position_limit(const qwen_config *c) {
+int qwen_max_context(const qwen_model *m) {
+    const qwen_config *c = &m->config;
     double stretched = (double)c->yarn_factor * c->yarn_original_positions;
     if (stretched >= INT_MAX) return INT_MAX;
     return stretched > c->max_positions ? (int)stretched : c->max_positions;
 }
 
 static int check_opts(const qwen_model *m, const qwen_opts *o, tn_err *e) {
-    int limit = position_limit(&m->config);
+    int limit = qwen_max_context(m);
     if (!o->exec.k)
         return tn_fail(e, TN_EARG, "no kernels were chosen, or they cannot run on this processor");
     if (o->exec.threads < 1 || o->exec.threads > MAX_THREADS)

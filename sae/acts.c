@@ -119,10 +119,13 @@ static int read_file(sae_acts *a, const char *path, tn_err *e) {
         rc = read_docs(a, path, text.data ? text.data : "", text.len, e);
     tn_buf_free(&text);
     if (rc) return rc;
-    for (size_t r = 0; r < a->n; r++)
+    for (size_t r = 0; r < a->n; r++) {
+        if (a->pos[r] < 0 || a->pos[r] == INT32_MAX) /* so that the next position is a number too */
+            return tn_fail(e, TN_EFORMAT, "%s: row %zu is at position %d", path, r, (int)a->pos[r]);
         if (a->doc[r] < 0 || (size_t)a->doc[r] >= a->n_docs)
             return tn_fail(e, TN_EFORMAT, "%s: row %zu belongs to document %d of %zu", path, r,
                            (int)a->doc[r], a->n_docs);
+    }
     copy_metadata(a->file, "model_name", a->model_name, sizeof a->model_name);
     copy_metadata(a->file, "hook_name", a->hook_name, sizeof a->hook_name);
     return check_finite(a, path, e);

@@ -79,6 +79,15 @@ static int check_options(job *j, tn_err *e) {
     return qwen_sampling_check(&j->sampling, e);
 }
 
+/* The answer a line already holds, as tokens; none when it is only a prompt. */
+static int known_answer(job *j, const qwen_prompt *p, tok_ids *answer, tn_err *e) {
+    if (!p->tokens && !p->text) return TN_OK;
+    if (!p->tokens) return tok_encode(j->w.text.tok, p->text, strlen(p->text), 0, answer, e);
+    for (size_t i = 0; i < p->n_tokens; i++)
+        if (tok_ids_push(answer, p->tokens[i])) return tn_fail(e, TN_ENOMEM, "out of memory");
+    return TN_OK;
+}
+
 /* Reads the prompts, makes the timeline with room for the longest, and hangs the hooks on it. */
 static int open_all(job *j, tn_err *e) {
     int code = qwen_prompts_read(&j->prompts, j->prompts_path, e);
@@ -94,15 +103,17 @@ static int open_all(job *j, tn_err *e) {
     if (code) return code;
     for (size_t i = 0; i < count; i++) {
         const qwen_prompt *p = &j->prompts.items[i];
-        size_t answer = p->tokens ? p->n_tokens
-                        : p->text ? strlen(p->text)
-                                  : 0; /* a token has at least a byte */
-        if (answer > room) room = answer;
+        tok_ids answer = TOK_IDS_INIT;
+        code = known_answer(j, p, &answer, e);
+        if (answer.len > room) room = answer.len;
+        tok_ids_free(&answer);
+        if (code) return code;
     }
     code = writer_start(&j->w, longest + room, &j->sampling, e);
     if (code) return code;
     const qwen_config *c = qwen_model_config(j->w.text.model);
-    int context = longest + room < (size_t)c->max_positions ? (int)(longest + room) : c->max_positions;
+    int limit = qwen_max_context(j->w.text.model);
+    int context = longest + room < (size_t)limit ? (int)(longest + room) : limit;
     qwen_hook hooks[MAX_LAYERS];
     for (int i = 0; i < j->n_layers; i++) {
         tap_layer *l = &j->layers[i];
@@ -117,21 +128,14 @@ static int open_all(job *j, tn_err *e) {
     return qwen_set_hooks(j->w.state, hooks, j->n_layers, e);
 }
 
-/* The answer a line already holds, as tokens. */
-static int known_answer(job *j, const qwen_prompt *p, tok_ids *answer, tn_err *e) {
-    if (!p->tokens) return tok_encode(j->w.text.tok, p->text, strlen(p->text), 0, answer, e);
-    for (size_t i = 0; i < p->n_tokens; i++)
-        if (tok_ids_push(answer, p->tokens[i])) return tn_fail(e, TN_ENOMEM, "out of memory");
-    return TN_OK;
-}
-
 /* Prompt and answer through prefill. */
 static int replay(job *j, const tok_ids *prompt, const tok_ids *answer, tn_err *e) {
     qwen_rewind(j->w.state, 0);
     qwen_set_prompt_length(j->w.state, (int)prompt->len);
     int code = qwen_forward(j->w.state, prompt->data, (int)prompt->len, QWEN_NO_LOGITS, NULL, e);
-    if (code || answer->len == 0) return code;
-    return qwen_forward(j->w.state, answer->data, (int)answer->len, QWEN_NO_LOGITS, NULL, e);
+    if (code) return code;
+    size_t n = writer_fed(&j->w, prompt, answer);
+    return n ? qwen_forward(j->w.state, answer->data, (int)n, QWEN_NO_LOGITS, NULL, e) : TN_OK;
 }
 
 /* Runs one prompt; its rows lie in the builders afterwards. */
@@ -139,7 +143,7 @@ static int run_prompt(job *j, size_t index, tn_err *e) {
     const qwen_prompt *p = &j->prompts.items[index];
     tok_ids answer = TOK_IDS_INIT;
     tn_buf text = TN_BUF_INIT;
-    int known = p->tokens || p->text, code = known ? known_answer(j, p, &answer, e) : TN_OK;
+    int known = p->tokens || p->text, code = known_answer(j, p, &answer, e);
     if (!code && (known || j->positions == SAE_POS_PROMPT))
         code = replay(j, &j->prompt_ids[index], &answer, e);
     else if (!code)
@@ -245,7 +249,7 @@ int cmd_capture(int argc, char **argv) {
         {"-o", "--output", CLI_STRING, &j.out, "OUT.safetensors", "activation file to write", 1},
         {"-n", NULL, CLI_INT, &j.max_new, "N", "most tokens to generate per prompt (80)", 0},
         {"--site", NULL, CLI_STRING, &j.site_name, "SITE",
-         "resid_pre, attn_out, resid_mid, mlp_out or resid_post", 0},
+         "resid_pre, attn_out, resid_mid, mlp_out or resid_post (default)", 0},
         {"--positions", NULL, CLI_STRING, &j.positions_name, "WHICH", "generated (default), prompt or all",
          0},
         {"--dtype", NULL, CLI_STRING, &j.dtype_name, "T", "f32 (default) or bf16", 0},

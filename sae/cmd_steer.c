@@ -83,6 +83,9 @@ static int read_sets(job *j, tn_err *e) {
         if (!equals || equals == text)
             return tn_fail(e, TN_EARG, "--set: \"%s\" is not NAME=12,55,90-99", text);
         size_t len = (size_t)(equals - text);
+        int reserved = (len == 3 && !strncmp(text, "all", 3)) || (len == 5 && !strncmp(text, "scale", 5));
+        if (reserved || (*text >= '0' && *text <= '9'))
+            return tn_fail(e, TN_EARG, "--set: a set cannot be called \"%.*s\"", (int)len, text);
         char *name = malloc(len + 1);
         if (!name) return tn_fail(e, TN_ENOMEM, "out of memory");
         memcpy(name, text, len);

@@ -52,10 +52,10 @@ void add_answers_json(const qwen_prompt *p, const way *ways, const answer *answe
 /* ---- Trace ---- */
 
 /* Little-endian bytes of tokens, prompt first. */
-static int write_tokens(tn_st_writer *f, const tok_ids *ids) {
+static int write_tokens(tn_st_writer *f, const tok_ids *ids, size_t n) {
     unsigned char bytes[4];
     int code = TN_OK;
-    for (size_t i = 0; i < ids->len && !code; i++) {
+    for (size_t i = 0; i < n && !code; i++) {
         tn_store_u32(bytes, (uint32_t)ids->data[i]);
         code = tn_st_write(f, bytes, sizeof bytes);
     }
@@ -63,9 +63,10 @@ static int write_tokens(tn_st_writer *f, const tok_ids *ids) {
 }
 
 /* Computes the logits of ids [n] on a fresh timeline and writes them. */
-static int write_logits(writer *w, tn_st_writer *f, const tok_ids *ids, unsigned char *row, tn_err *e) {
+static int write_logits(writer *w, tn_st_writer *f, const tok_ids *ids, size_t n, unsigned char *row,
+                        tn_err *e) {
     size_t vocab = (size_t)qwen_model_config(w->text.model)->vocab;
-    for (size_t i = 0; i < ids->len; i++) {
+    for (size_t i = 0; i < n; i++) {
         const float *logits;
         int code = qwen_forward(w->state, &ids->data[i], 1, 0, &logits, e);
         if (code) return code;
@@ -84,10 +85,12 @@ static int trace_ways(writer *w, tn_st_writer *f, const tok_ids *prompt, const w
         if (code) break;
         qwen_rewind(w->state, 0);
         qwen_set_prompt_length(w->state, (int)prompt->len);
-        write_tokens(f, prompt);
-        write_tokens(f, &answers[i].tokens);
-        code = write_logits(w, f, prompt, row, e);
-        if (!code) code = write_logits(w, f, &answers[i].tokens, row, e);
+        const tok_ids *ids = &answers[i].tokens;
+        size_t fed = writer_fed(w, prompt, ids);
+        write_tokens(f, prompt, prompt->len);
+        write_tokens(f, ids, fed);
+        code = write_logits(w, f, prompt, prompt->len, row, e);
+        if (!code) code = write_logits(w, f, ids, fed, row, e);
     }
     free(row);
     return code;
@@ -100,7 +103,7 @@ int write_trace(writer *w, const char *path, const tok_ids *prompt, const way *w
     tn_st_writer *f = NULL;
     int code = specs && names ? TN_OK : tn_fail(e, TN_ENOMEM, "out of memory");
     for (int i = 0; i < n && !code; i++) {
-        size_t length = prompt->len + answers[i].tokens.len,
+        size_t length = prompt->len + writer_fed(w, prompt, &answers[i].tokens),
                vocab = (size_t)qwen_model_config(w->text.model)->vocab;
         snprintf(names[2 * i], sizeof names[0], "%s.tokens", ways[i].name);
         snprintf(names[2 * i + 1], sizeof names[0], "%s.logits", ways[i].name);

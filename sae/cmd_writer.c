@@ -12,15 +12,21 @@ int writer_open(writer *w, const char *dir, int threads, tn_err *e) {
 
 int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e) {
     const qwen_config *c = qwen_model_config(w->text.model);
+    int limit = qwen_max_context(w->text.model);
     qwen_opts o = qwen_opts_default(w->text.model);
     o.exec = w->exec;
-    o.context = tokens < (size_t)c->max_positions ? (int)tokens : c->max_positions;
+    o.context = tokens < (size_t)limit ? (int)tokens : limit;
     int code = qwen_state_new(&w->state, w->text.model, &o, e);
     if (code) return code;
     size_t bytes = qwen_sampler_bytes(c->vocab);
     w->sampler_block = malloc(bytes);
     if (!w->sampler_block) return tn_fail(e, TN_ENOMEM, "out of memory");
     return qwen_sampler_init(&w->sampler, sampling, c->vocab, w->sampler_block, bytes, e);
+}
+
+size_t writer_fed(const writer *w, const tok_ids *prompt, const tok_ids *answer) {
+    size_t context = (size_t)qwen_state_opts(w->state)->context;
+    return answer->len - (prompt->len + answer->len == context + 1);
 }
 
 void writer_close(writer *w) {

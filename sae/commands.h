@@ -12,7 +12,10 @@ int cmd_steer(int argc, char **argv);
 
 /* Rows of an option table: how text is written. p is a qwen_sampling. */
 #define SAMPLING_OPTIONS(p)                                                                                    \
-    {"--temp", NULL, CLI_FLOAT, &(p).temperature, "X", "temperature (0: always the likeliest token)", 0},      \
+    {"--temp",  NULL,                                                                                          \
+     CLI_FLOAT, &(p).temperature,                                                                              \
+     "X",       "temperature (0, the default: always the likeliest token)",                                    \
+     0},                                                                                                       \
         {"--top-k", NULL, CLI_INT, &(p).top_k, "K", "sample among the K likeliest tokens (0: all)", 0},        \
         {"--top-p", NULL, CLI_FLOAT, &(p).top_p, "P", "sample among the likeliest tokens of total mass P", 0}, \
         {"--min-p", NULL, CLI_FLOAT, &(p).min_p, "P", "leave out tokens below P times the likeliest", 0},      \
@@ -47,6 +50,9 @@ int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed
 /* Appends the text of an answer and a NUL behind its end. Special tokens are left out; a character that
  * max_new cut in two becomes U+FFFD. */
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
+/* Tokens of the answer that were fed back to the model: all, but for the last of one that filled the context.
+ */
+size_t writer_fed(const writer *w, const tok_ids *prompt, const tok_ids *answer);
 
 /* Tokens of all prompts; the longest. Frees nothing on failure: call free_prompt_ids either way. */
 int encode_prompts(const writer *w, const qwen_prompts *p, int raw, const char *system,

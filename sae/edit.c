@@ -50,7 +50,7 @@ static int list_add(list *l, int32_t first, int32_t last, tn_err *e) {
         l->data = grown;
         l->cap = cap;
     }
-    for (int32_t f = first; l->len < need; f++) l->data[l->len++] = f;
+    for (int64_t f = first; f <= last; f++) l->data[l->len++] = (int32_t)f;
     return TN_OK;
 }
 

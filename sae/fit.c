@@ -69,7 +69,7 @@ static int plan(run *r, tn_err *e) {
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;
     if (t->lr_decay_steps < 0) t->lr_decay_steps = r->total_steps / 5;
     if (t->dead_window < 0) t->dead_window = r->steps_per_epoch;
-    if (o->log_every == 0) o->log_every = (r->total_steps + 49) / 50;
+    if (o->log_every == 0) o->log_every = r->total_steps / 50 + (r->total_steps % 50 != 0);
     /* Checkpoints fall on logged steps, where no running mean is open. */
     int rest = o->checkpoint_every % o->log_every;
     if (rest && o->checkpoint_every <= INT32_MAX - o->log_every) o->checkpoint_every += o->log_every - rest;
@@ -85,7 +85,7 @@ static int new_model(run *r, tn_err *e) {
     memcpy(cfg.model_name, a->model_name, sizeof cfg.model_name);
     memcpy(cfg.hook_name, a->hook_name, sizeof cfg.hook_name);
     for (size_t b = 0; b < a->n; b++)
-        if (a->pos[b] >= cfg.context_size && a->pos[b] < INT32_MAX) cfg.context_size = a->pos[b] + 1;
+        if (a->pos[b] >= cfg.context_size) cfg.context_size = a->pos[b] + 1;
     int rc = sae_new(&r->model, &cfg, e);
     if (rc) return rc;
     sae_init_params(&r->model, &r->o.train);
@@ -105,7 +105,7 @@ typedef struct {
     const char *name;
     char text[32];
 } mark;
-#define N_MARKS 5
+#define N_MARKS 6
 
 static void put_mark(mark *m, const char *name, double value) {
     m->name = name;
@@ -113,6 +113,7 @@ static void put_mark(mark *m, const char *name, double value) {
 }
 
 static void marks(const run *r, mark m[N_MARKS]) {
+    put_mark(&m[5], "epochs", r->o.epochs);
     put_mark(&m[0], "mean_norm", r->rows.mean_norm);
     put_mark(&m[1], "training_rows", r->rows.n_train);
     put_mark(&m[2], "scale", r->rows.scale);

@@ -1,11 +1,13 @@
 /* A whole training run: activation file in, SAE directory out.
  *
- *     scale    s = sqrt(D) / mean_b |x_b| over the training rows, when `scale_inputs` (SAELens calls it
- *              expected_average_only_in): training sees s·x, so that learning rate and L1 coefficient mean
- * the same for every model and layer. At the end s is folded in: W_enc·s, W_dec/s, b_dec/s (with a unit-norm
- * decoder W_dec stays and b_enc, b_dec are divided instead, which scales z by 1/s). split    whole documents
- * go to validation (or single rows with `split_rows`), drawn by the seed epochs   each a new seeded shuffle
- * of the training rows, in batches; the rest below a full batch sits out that epoch
+ * Scale: s = sqrt(D) / mean_b |x_b| over the training rows, when `scale_inputs` (SAELens calls it
+ * expected_average_only_in). Training sees s·x, so that learning rate and L1 coefficient mean the same for
+ * every model and layer. At the end s is folded in: W_enc·s, W_dec/s, b_dec/s; with a unit-norm decoder
+ * W_dec stays and b_enc, b_dec are divided, which scales z by 1/s.
+ *
+ * Split: whole documents go to validation (single rows with `split_rows`), drawn by the seed.
+ *
+ * Epochs: each is a new seeded shuffle of the training rows, in batches; a rest below a batch sits out.
  *
  * Losses in the log are those of training, in the scaled frame; FVE and L0 do not depend on the frame.
  *

@@ -111,7 +111,8 @@ static int check_metadata(const tn_safetensors *file, const char *path, const ch
     if (!tn_st_metadata(file, key, &text) || !text.data)
         rc = tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is missing", path, key);
     else if (strcmp(text.data, want) != 0)
-        rc = tn_fail(e, TN_EARG, "%s: made with %s %.40s, not %s", path, key, text.data, want);
+        rc = tn_fail(e, TN_EARG, "%s: belongs to a run with other options (%s %.40s, not %s)", path, key,
+                     text.data, want);
     tn_buf_free(&text);
     return rc;
 }

@@ -24,9 +24,9 @@ int tn_remove_file(const char *path); /* 0, or -1 when it could not be removed *
 int tn_path_join(char *dst, size_t cap, const char *dir, const char *name, tn_err *e);
 
 /* A file that appears under its name only when it is complete: written as PATH.tmp-PID, flushed to the
- * disk and renamed by tn_out_commit. A device, pipe or symbolic link of that name is written straight
- * through instead of being replaced. Errors stick: the first one is kept and reported by commit, so
- * writers need not check each call. */
+ * disk and renamed by tn_out_commit. A link of that name stays a link, the file it leads to is replaced; a
+ * device or a pipe is written straight through. Errors stick: the first one is kept and reported by commit,
+ * so writers need not check each call. */
 typedef struct tn_out tn_out;
 int tn_out_open(tn_out **out, const char *path, tn_err *e);
 int tn_out_write(tn_out *o, const void *bytes, size_t n);

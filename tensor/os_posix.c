@@ -112,7 +112,9 @@ int tn_path_join(char *dst, size_t cap, const char *dir, const char *name, tn_er
 #define OUT_BUFFER 65536
 
 struct tn_out {
-    char *path, *tmp; /* tmp: where the bytes go until commit; NULL when they go straight to path */
+    char *path;   /* as the caller named it, for messages */
+    char *target; /* the file behind it, links followed */
+    char *tmp;    /* where the bytes go until commit; NULL when they go straight to target */
     int fd;
     int reason;  /* errno of the first failure, 0 = none so far */
     size_t held; /* bytes waiting in buffer */
@@ -122,31 +124,41 @@ struct tn_out {
 /* Frees everything; the temporary file, if there still is one, is the caller's business. */
 static void out_free(tn_out *o) {
     free(o->path);
+    free(o->target);
     free(o->tmp);
     free(o);
 }
 
+/* A copy of s with room for `more` bytes behind it; NULL without memory. */
+static char *copy_of(const char *s, size_t more) {
+    size_t size = strlen(s) + 1;
+    char *copy = malloc(size + more);
+    if (copy) memcpy(copy, s, size);
+    return copy;
+}
+
 int tn_out_open(tn_out **out, const char *path, tn_err *e) {
+    enum { SUFFIX = 32 };
     *out = NULL;
-    size_t len = strlen(path);
     tn_out *o = calloc(1, sizeof *o);
-    if (o) o->path = malloc(len + 1);
-    if (o) o->tmp = malloc(len + 32);
-    if (!o || !o->path || !o->tmp) {
+    if (o) o->path = copy_of(path, 0);
+    /* A link stays a link: the file it leads to is replaced whole, as if it had been named itself. */
+    if (o) o->target = realpath(path, NULL);
+    if (o && !o->target) o->target = copy_of(path, 0); /* it is new */
+    if (o && o->target) o->tmp = copy_of(o->target, SUFFIX);
+    if (!o || !o->path || !o->target || !o->tmp) {
         if (o) out_free(o);
         return tn_fail(e, TN_ENOMEM, "%s: no memory to write it", path);
     }
-    memcpy(o->path, path, len + 1);
-    memcpy(o->tmp, path, len);
-    snprintf(o->tmp + len, 32, ".tmp-%ld", (long)getpid());
+    snprintf(o->tmp + strlen(o->target), SUFFIX, ".tmp-%ld", (long)getpid());
 
-    /* A device, a pipe or a link must not be replaced by a file of its name. */
+    /* A device or a pipe must not be replaced by a file of its name. */
     struct stat st;
-    if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+    if (stat(o->target, &st) == 0 && !S_ISREG(st.st_mode)) {
         free(o->tmp);
         o->tmp = NULL;
     }
-    o->fd = open(o->tmp ? o->tmp : path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    o->fd = open(o->tmp ? o->tmp : o->target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
         int reason = errno;
         out_free(o);
@@ -189,7 +201,7 @@ int tn_out_commit(tn_out *o, tn_err *e) {
     /* The bytes must be on the disk before the name is: a crash leaves the old file or the new one. */
     if (!o->reason && o->tmp && fsync(o->fd) != 0) o->reason = errno;
     if (close(o->fd) != 0 && !o->reason) o->reason = errno;
-    if (!o->reason && o->tmp && rename(o->tmp, o->path) != 0) o->reason = errno;
+    if (!o->reason && o->tmp && rename(o->tmp, o->target) != 0) o->reason = errno;
     int rc = TN_OK;
     if (o->reason) {
         if (o->tmp) unlink(o->tmp);

@@ -224,6 +224,26 @@ static void write_shard(const char *dir, const char *file, const char *tensor, s
     CHECK_INT(tn_st_finish(w, &e), TN_OK);
 }
 
+/* Links in the output directory are replaced by files; what they led to, here the very input, is left alone.
+ */
+static void quantize_over_links(void) {
+    const char *from = fresh("q-linked"), *to = fresh("q-links"), *want = fresh("q-linked-want");
+    char line[1024];
+    CHECK_INT(convert("gguf " GOLDEN "llama-tiny.gguf -o %s", from), 0);
+    CHECK_INT(convert("quantize -m %s -t f16 -o %s", from, want), 0);
+    snprintf(
+        line, sizeof line,
+        "cp %s/model.safetensors %s.copy && mkdir -p %s && for f in %s/*; do ln -s \"$PWD/$f\" %s/; done",
+        from, from, to, from, to);
+    CHECK_INT(test_shell(line, NULL, 0, NULL, 0), 0);
+    CHECK_INT(convert("quantize -m %s -t f16 -o %s", from, to), 0);
+    snprintf(line, sizeof line,
+             "cmp %s/model.safetensors %s.copy && cmp %s/model.safetensors %s/model.safetensors && "
+             "test ! -h %s/tokenizer.json -a -s %s/tokenizer.json",
+             from, from, to, want, to, from);
+    CHECK_INT(test_shell(line, NULL, 0, NULL, 0), 0);
+}
+
 static void quantize_joins_shards(void) {
     const char *in = fresh("q-shards"), *out = fresh("q-joined");
     write_shard(in, "model-00001-of-00002.safetensors", "one", 3, 1);
@@ -303,6 +323,7 @@ void test_cmd_convert(void) {
     RUN(gguf_refusals_leave_no_trace);
     RUN(wrong_usage);
     RUN(quantize_round_trips);
+    RUN(quantize_over_links);
     RUN(quantize_joins_shards);
     RUN(quantize_refusals);
     RUN(an_unfinished_directory_has_no_config);

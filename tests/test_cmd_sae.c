@@ -92,6 +92,20 @@ static void capture_options(void) {
     sae_acts_close(&a);
 }
 
+/* An answer that fills the context ends with a token that was never fed back: replay leaves it out too. */
+static void full_contexts_replay(void) {
+    good("rm -rf " DIR "/short && cp -r " MODEL " " DIR "/short && chmod -R u+w " DIR "/short && sed "
+         "'s/\"max_position_embeddings\": [0-9]*/\"max_position_embeddings\": 40/' " MODEL
+         "/config.json > " DIR "/short/config.json && echo '{\"prompt\": \"a\"}' > " DIR "/a.jsonl");
+    good(BUILD_DIR "/qwen generate --raw -n 100 -m " DIR "/short --jsonl " DIR "/a.jsonl -o " DIR
+                   "/full.jsonl");
+    good(SAE "capture --raw -m " DIR "/short --layer 1 --prompts " DIR "/full.jsonl -o " DIR
+             "/full-replay.safetensors");
+    CHECK_HAS(out, ": 39 rows of");
+    good(SAE "steer --raw -m " DIR "/short -s " SAE_DIR " -p a -n 100 --trace " DIR
+             "/full-trace.safetensors");
+}
+
 static void features_of_a_label(void) {
     good(SAE "features -s " SAE_DIR " -a " DIR "/acts.safetensors -m " MODEL " --label 'fire truck' --top 4");
     CHECK_HAS(out, "AUROC");
@@ -187,6 +201,11 @@ static void errors_are_one_line(void) {
     bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --op '1@2 = 1'", 1, "no SAE is given for layer 2");
     bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --op '1 = 1' --op '2 = 2'", 1,
         "two answers are called \"edited\"");
+    bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --set scale=3 --op 'scale *= 0'", 1,
+        "--set: a set cannot be called \"scale\"");
+    bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --set 7up=3", 1, "--set: a set cannot be called");
+    bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --op '2147483647 ablate'", 1,
+        "2147483647 is out of range");
     bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a --set car", 1, "--set: \"car\" is not NAME=");
     bad(SAE "steer -m " MODEL " -s " SAE_DIR " -p a -n 2 -o /dev/full", 1, "No space left on device");
     bad(SAE "steer -m " MODEL " -p a", 2, "give an SAE with -s, or a --direction");
@@ -251,6 +270,7 @@ void test_cmd_sae(void) {
     RUN(prepare);
     RUN(stories_replay_to_the_same_bits);
     RUN(capture_options);
+    RUN(full_contexts_replay);
     RUN(features_of_a_label);
     RUN(steer_answers);
     RUN(errors_are_one_line);

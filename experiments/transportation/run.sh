@@ -120,7 +120,7 @@ step "$out/acts.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --p
     -o "$out/acts.safetensors" --threads "$THREADS"
 
 step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/acts.safetensors" -o "$out/sae" --width "$WIDTH" \
-    --epochs "$EPOCHS" --l1 "$L1" --batch "$BATCH" --seed "$SEED" --resume --threads "$THREADS"
+    --epochs "$EPOCHS" --l1 "$L1" --batch "$BATCH" --seed "$SEED" --checkpoint-every 100 --resume --threads "$THREADS"
 
 step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
     --top "$TOP" --by "$BY" --json --threads "$THREADS"

@@ -1,7 +1,7 @@
 """Text for the tokenizer's parity test, from what any machine has once the requirements are installed.
 
 Source code and prose come from installed Python packages and the C compiler's headers; what those lack is
-made by fixed rules: words in 20 scripts with and without their marks, every code point, white space,
+made by fixed rules: sentences in over 20 scripts with and without their marks, every code point, white space,
 emoji, jamo, broken-up accents. Everything is deterministic for a given installation.
 """
 import itertools
