@@ -183,7 +183,6 @@ gguf_shown gguf_show(gguf_str s) {
         int length = tn_utf8_length(s.data + i, s.len - i); /* never 0: the reader has checked */
         if (length == 0 || n + (size_t)length > 80) break;
         memcpy(out.text + n, s.data + i, (size_t)length);
-        if ((unsigned char)out.text[n] < 32 || out.text[n] == 127) out.text[n] = '?';
         n += (size_t)length;
         i += (size_t)length;
     }

@@ -112,8 +112,7 @@ static int open_all(job *j, tn_err *e) {
     code = writer_start(&j->w, longest + room, &j->sampling, e);
     if (code) return code;
     const qwen_config *c = qwen_model_config(j->w.text.model);
-    int limit = qwen_max_context(j->w.text.model);
-    int context = longest + room < (size_t)limit ? (int)(longest + room) : limit;
+    int context = qwen_state_opts(j->w.state)->context; /* no tap has more rows */
     qwen_hook hooks[MAX_LAYERS];
     for (int i = 0; i < j->n_layers; i++) {
         tap_layer *l = &j->layers[i];

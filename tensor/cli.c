@@ -13,16 +13,9 @@
 
 /* ---- the error line ---- */
 
-/* Names from files may hold anything; a control character must not reach the terminal. */
-static void put_clean(FILE *f, const char *text) {
-    for (; *text; text++) putc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, f);
-}
-
 int cli_error(const char *command, const tn_err *e) {
     fflush(stdout); /* what was printed before the failure stands before the message */
-    fprintf(stderr, "%s: error: ", command);
-    put_clean(stderr, e->msg);
-    putc('\n', stderr);
+    fprintf(stderr, "%s: error: %s\n", command, e->msg);
     return 1;
 }
 

@@ -34,6 +34,7 @@ int tn_fail_in(tn_err *e, int code, const char *prefix) {
             memcpy(e->msg, prefix, lead - 2);
             memcpy(e->msg + lead - 2, ": ", 2);
             e->msg[lead + keep] = '\0';
+            keep_one_line(e->msg); /* a path may hold anything as well */
         }
         e->code = code;
     }

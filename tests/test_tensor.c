@@ -130,6 +130,8 @@ static void errors_keep_one_line(void) {
     CHECK(strncmp(e.msg, "file: aaa", 9) == 0);
     tn_fail(&e, TN_EFORMAT, "tensor \"%s\"", "a\nb\x1b[2J\xc3\xa9");
     CHECK_STR(e.msg, "tensor \"a?b?[2J\xc3\xa9\"");
+    tn_fail_in(&e, TN_EFORMAT, "di\nr");
+    CHECK_STR(e.msg, "di?r: tensor \"a?b?[2J\xc3\xa9\"");
     CHECK_INT(tn_fail(NULL, TN_EIO, "nobody listens"), TN_EIO);
 }
 
