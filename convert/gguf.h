@@ -83,8 +83,8 @@ int gguf_get_strings(const gguf_file *f, const char *key, gguf_str **out, size_t
 /* Element i < kv->count of an array of any integer type. 1, or 0 when the elements are of another type. */
 int gguf_int_at(const gguf_kv *kv, size_t i, int64_t *out);
 
-/* How strings from the file appear in messages: one line of at most 80 bytes, whatever is in them. Use as
- * gguf_show(s).text within one expression. */
+/* How strings from the file appear in messages: their first 80 bytes (tn_fail keeps them to one line). Use
+ * as gguf_show(s).text within one expression. */
 typedef struct {
     char text[84];
 } gguf_shown;
