@@ -1,9 +1,10 @@
 /* sae features: the features of a label (or of every label), as a table, ids, JSON or pictures. */
 #include "sae/commands.h"
-#include "sae/features.h"
-#include "sae/plot.h"
+#include "sae/example.h"
+#include "sae/ranking.h"
 #include "tensor/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,52 +14,29 @@
 #define CONTEXT_AFTER 2
 /* Examples shown per feature in the table; JSON has all SAE_TOP_ROWS. */
 #define SHOWN_EXAMPLES 3
-/* A feature counts as active for a label when it fires in at least this share of its documents. */
-#define ACTIVE_SHARE 0.5
-
 typedef struct {
-    const char *sae_dir, *acts_path, *model, *label, *by, *heatmap, *bars;
+    const char *sae_dir, *acts_path, *held_path, *model, *label, *by, *heatmap, *bars;
     int all, top, ids, json, threads;
     /* from here on: opened and computed */
     sae_feature_order order;
     sae_model sae;
-    sae_acts acts;
-    tok_model *tok; /* NULL without -m */
-    sae_feature_stats stats;
-    int *chosen; /* [n_chosen] labels asked for */
-    int n_chosen;
-    sae_feature_score *scores; /* [n_chosen, top] */
-    int *counts;               /* [n_chosen] */
+    sae_acts acts, held_acts; /* held_acts: empty without --held-out */
+    tok_model *tok;           /* NULL without -m */
+    sae_vocabulary vocabulary;
+    sae_feature_stats stats, held;
+    sae_ranking ranking;
 } job;
 
 /* ---- Examples ---- */
 
-/* Appends the bytes of rows first … last-1 (which follow each other in one document), spaces for control
- * characters, so that a table stays a table. */
-static void add_tokens(const job *j, size_t first, size_t last, tn_buf *out) {
-    for (size_t row = first; row < last; row++) {
-        const char *bytes;
-        size_t len;
-        if (tok_bytes(j->tok, j->acts.tokens[row], &bytes, &len)) continue;
-        for (size_t i = 0; i < len; i++) tn_buf_putc(out, (unsigned char)bytes[i] < ' ' ? ' ' : bytes[i]);
-    }
-}
-
-/* Are rows a and a+1 neighbours in one text? */
-static int follows(const sae_acts *acts, size_t a) {
-    return acts->doc[a] == acts->doc[a + 1] && acts->pos[a] + 1 == acts->pos[a + 1];
-}
-
 /* "the old [ car] rattled": the strongest token with a little context. */
 static void add_example(const job *j, sae_example x, tn_buf *out) {
-    size_t first = x.row, last = (size_t)x.row + 1;
-    while (first > 0 && x.row - first < CONTEXT_BEFORE && follows(&j->acts, first - 1)) first--;
-    while (last < j->acts.n && last - x.row <= CONTEXT_AFTER && follows(&j->acts, last - 1)) last++;
-    add_tokens(j, first, x.row, out);
+    sae_context c = sae_example_context(&j->acts, x, CONTEXT_BEFORE, CONTEXT_AFTER);
+    sae_rows_text(&j->acts, &j->vocabulary, c.first, c.row, out);
     tn_buf_putc(out, '[');
-    add_tokens(j, x.row, (size_t)x.row + 1, out);
+    sae_rows_text(&j->acts, &j->vocabulary, c.row, c.row + 1, out);
     tn_buf_putc(out, ']');
-    add_tokens(j, (size_t)x.row + 1, last, out);
+    sae_rows_text(&j->acts, &j->vocabulary, c.row + 1, c.last, out);
 }
 
 static const sae_example *examples_of(const job *j, int32_t feature) {
@@ -67,37 +45,63 @@ static const sae_example *examples_of(const job *j, int32_t feature) {
 
 /* ---- Output ---- */
 
+static const char *label_of(const job *j, int c) {
+    return j->stats.labels[j->ranking.labels[c]];
+}
+
+static const sae_feature_score *score_of(const job *j, int c, int i) {
+    return &j->ranking.scores[(size_t)c * (size_t)j->top + (size_t)i];
+}
+
+static float held_out_of(const job *j, int c, int i) {
+    return j->ranking.held_out[(size_t)c * (size_t)j->top + (size_t)i];
+}
+
+static void print_feature(const job *j, int c, int i, tn_buf *text) {
+    const sae_feature_score *s = score_of(j, c, i);
+    float auroc = held_out_of(j, c, i);
+    char held[32] = "";
+    if (j->held_path && isnan(auroc))
+        snprintf(held, sizeof held, " %8s", "-");
+    else if (j->held_path)
+        snprintf(held, sizeof held, " %8.3f", (double)auroc);
+    printf("%-14s %8d %6.3f%s %9.4f %9.4f %7.1f%% %7.1f%% %8.3f", label_of(j, c), (int)s->feature,
+           (double)s->auroc, held, (double)s->mean_in, (double)s->mean_out, 100.0 * (double)s->rate_in,
+           100.0 * (double)s->rate_out, (double)s->max_in);
+    const sae_example *x = examples_of(j, s->feature);
+    tn_buf_clear(text);
+    for (int k = 0; j->tok && k < SHOWN_EXAMPLES && x[k].z > 0.0f; k++) {
+        tn_buf_puts(text, k ? " |" : "  ");
+        add_example(j, x[k], text);
+    }
+    printf("%s\n", text->len ? text->data : "");
+}
+
 static void print_table(const job *j) {
     printf("%s of %s, %d features, %zu documents, %zu tokens\n", j->sae.cfg.hook_name, j->sae_dir,
            j->sae.cfg.d_sae, j->acts.n_docs, j->acts.n);
-    printf("%-14s %8s %6s %9s %9s %8s %8s %8s%s\n", "label", "feature", "AUROC", "mean in", "mean out",
-           "fires in", "out", "max", j->tok ? "  strongest at" : "");
+    printf("%-14s %8s %6s%s %9s %9s %8s %8s %8s%s\n", "label", "feature", "AUROC",
+           j->held_path ? " held out" : "", "mean in", "mean out", "fires in", "out", "max",
+           j->tok ? "  strongest at" : "");
     tn_buf text = TN_BUF_INIT;
-    for (int c = 0; c < j->n_chosen; c++) {
-        for (int i = 0; i < j->counts[c]; i++) {
-            const sae_feature_score *s = &j->scores[c * j->top + i];
-            printf("%-14s %8d %6.3f %9.4f %9.4f %7.1f%% %7.1f%% %8.3f", j->stats.labels[j->chosen[c]],
-                   (int)s->feature, (double)s->auroc, (double)s->mean_in, (double)s->mean_out,
-                   100.0 * (double)s->rate_in, 100.0 * (double)s->rate_out, (double)s->max_in);
-            const sae_example *x = examples_of(j, s->feature);
-            tn_buf_clear(&text);
-            for (int k = 0; j->tok && k < SHOWN_EXAMPLES && x[k].z > 0.0f; k++) {
-                tn_buf_puts(&text, k ? " |" : "  ");
-                add_example(j, x[k], &text);
-            }
-            printf("%s\n", text.len ? text.data : "");
-        }
-        if (j->counts[c] == 0) printf("%-14s no feature fires\n", j->stats.labels[j->chosen[c]]);
+    for (int c = 0; c < j->ranking.n; c++) {
+        for (int i = 0; i < j->ranking.counts[c]; i++) print_feature(j, c, i, &text);
+        if (j->ranking.counts[c] == 0) printf("%-14s no feature fires\n", label_of(j, c));
     }
     tn_buf_free(&text);
+    if (!j->held_path) return;
+    int chosen, held;
+    sae_ranking_reach(&j->ranking, &chosen, &held);
+    printf("best feature of %d of %d labels has AUROC >= %.2f on %s, %d of %d on %s\n", chosen, j->ranking.n,
+           (double)SAE_GOOD_AUROC, j->acts_path, held, j->ranking.n, j->held_path);
 }
 
 /* "12,55,90" for a script; with --all one line per label: the label, a tab, the ids. */
 static void print_ids(const job *j) {
-    for (int c = 0; c < j->n_chosen; c++) {
-        if (j->all) printf("%s\t", j->stats.labels[j->chosen[c]]);
-        for (int i = 0; i < j->counts[c]; i++)
-            printf("%s%d", i ? "," : "", (int)j->scores[c * j->top + i].feature);
+    for (int c = 0; c < j->ranking.n; c++) {
+        if (j->all) printf("%s\t", label_of(j, c));
+        for (int i = 0; i < j->ranking.counts[c]; i++)
+            printf("%s%d", i ? "," : "", (int)score_of(j, c, i)->feature);
         printf("\n");
     }
 }
@@ -107,11 +111,13 @@ static void put_number(tn_json_out *w, const char *key, float v) {
     tn_json_put_f32(w, v);
 }
 
-static void put_feature(const job *j, const sae_feature_score *s, tn_json_out *w) {
+static void put_feature(const job *j, int c, int i, tn_json_out *w) {
+    const sae_feature_score *s = score_of(j, c, i);
     tn_json_begin_object(w);
     tn_json_key(w, "feature");
     tn_json_put_i64(w, s->feature);
     put_number(w, "auroc", s->auroc);
+    if (j->held_path) put_number(w, "auroc_held_out", held_out_of(j, c, i)); /* null where there is none */
     put_number(w, "diff", s->diff);
     put_number(w, "mean_in", s->mean_in);
     put_number(w, "mean_out", s->mean_out);
@@ -158,15 +164,15 @@ static int print_json(const job *j, tn_err *e) {
     tn_json_put_i64(&w, (int64_t)j->acts.n);
     tn_json_key(&w, "labels");
     tn_json_begin_array(&w);
-    for (int c = 0; c < j->n_chosen; c++) {
+    for (int c = 0; c < j->ranking.n; c++) {
         tn_json_begin_object(&w);
         tn_json_key(&w, "label");
-        tn_json_puts(&w, j->stats.labels[j->chosen[c]]);
+        tn_json_puts(&w, label_of(j, c));
         tn_json_key(&w, "active_features"); /* in at least half of the label's documents */
-        tn_json_put_i64(&w, sae_label_active(&j->stats, j->chosen[c], ACTIVE_SHARE));
+        tn_json_put_i64(&w, sae_label_active(&j->stats, j->ranking.labels[c], SAE_ACTIVE_SHARE));
         tn_json_key(&w, "features");
         tn_json_begin_array(&w);
-        for (int i = 0; i < j->counts[c]; i++) put_feature(j, &j->scores[c * j->top + i], &w);
+        for (int i = 0; i < j->ranking.counts[c]; i++) put_feature(j, c, i, &w);
         tn_json_end_array(&w);
         tn_json_end_object(&w);
     }
@@ -190,56 +196,18 @@ static int write_picture(const char *path, tn_buf *svg, tn_err *e) {
     return code;
 }
 
-/* Each chosen feature's mean activation for every label, as a share of its largest, so that rows of weak and
- * of strong features can be read alike. */
-static int draw_heatmap(const job *j, tn_err *e) {
-    size_t rows = 0, labels = (size_t)j->stats.n_labels, row = 0;
-    for (int c = 0; c < j->n_chosen; c++) rows += (size_t)j->counts[c];
-    double *values = calloc(rows * labels + 1, sizeof *values);
-    char(*names)[64] = calloc(rows + 1, sizeof *names);
-    const char **row_names = calloc(rows + 1, sizeof *row_names);
-    if (!values || !names || !row_names) {
-        free(values);
-        free(names);
-        free(row_names);
-        return tn_fail(e, TN_ENOMEM, "out of memory");
-    }
-    for (int c = 0; c < j->n_chosen; c++) {
-        for (int i = 0; i < j->counts[c]; i++, row++) {
-            int32_t feature = j->scores[c * j->top + i].feature;
-            snprintf(names[row], sizeof names[row], "%s %d", j->stats.labels[j->chosen[c]], (int)feature);
-            row_names[row] = names[row];
-            double *v = values + row * labels, largest = 0.0;
-            for (size_t l = 0; l < labels; l++) {
-                v[l] = (double)sae_feature_score_of(&j->stats, (int)l, feature).mean_in;
-                if (v[l] > largest) largest = v[l];
-            }
-            for (size_t l = 0; l < labels && largest > 0.0; l++) v[l] /= largest;
-        }
-    }
-    sae_chart chart = {.title = "Mean activation per category, relative to the feature's largest",
-                       .x_label = "category of the story",
-                       .y_label = "feature"};
+static int draw(const job *j, tn_err *e) {
     tn_buf svg = TN_BUF_INIT;
-    sae_plot_heatmap(&chart, row_names, (int)rows, j->stats.labels, (int)labels, values, &svg);
-    free(values);
-    free(names);
-    free(row_names);
-    return write_picture(j->heatmap, &svg, e);
-}
-
-/* How many features fire in at least half of each label's documents. */
-static int draw_bars(const job *j, tn_err *e) {
-    double *values = calloc((size_t)j->stats.n_labels, sizeof *values);
-    if (!values) return tn_fail(e, TN_ENOMEM, "out of memory");
-    for (int l = 0; l < j->stats.n_labels; l++) values[l] = sae_label_active(&j->stats, l, ACTIVE_SHARE);
-    sae_chart chart = {.title = "Features that fire in at least half of a category's documents",
-                       .x_label = "category",
-                       .y_label = "features"};
-    tn_buf svg = TN_BUF_INIT;
-    sae_plot_bars(&chart, j->stats.labels, values, j->stats.n_labels, &svg);
-    free(values);
-    return write_picture(j->bars, &svg, e);
+    int code = TN_OK;
+    if (j->heatmap) {
+        sae_ranking_heatmap(&j->ranking, j->top, &svg);
+        code = write_picture(j->heatmap, &svg, e);
+    }
+    if (j->bars && !code) {
+        sae_active_bars(&j->stats, &svg);
+        code = write_picture(j->bars, &svg, e);
+    }
+    return code;
 }
 
 /* ---- Steps ---- */
@@ -254,16 +222,26 @@ static int check_options(job *j, tn_err *e) {
     return TN_OK;
 }
 
+static int token_bytes(const void *ctx, int32_t id, const char **text, size_t *len) {
+    return tok_bytes(ctx, id, text, len);
+}
+
 static int compute(job *j, tn_err *e) {
     tn_exec exec;
     int code = cli_exec(&exec, j->threads, e);
     if (!code) code = sae_open_dir(&j->sae, j->sae_dir, e);
     if (!code) code = sae_acts_open(&j->acts, j->acts_path, e);
+    if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
     if (!code && j->model) code = tok_open_dir(&j->tok, j->model, e);
+    j->vocabulary = (sae_vocabulary){j->tok, token_bytes};
     if (!code && strcmp(j->sae.cfg.hook_name, j->acts.hook_name) != 0)
         fprintf(stderr, "note: the SAE was trained on %s, the activations are of %s\n", j->sae.cfg.hook_name,
                 j->acts.hook_name);
     if (!code) code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
+    if (!code && j->held_path) {
+        code = sae_held_out_stats(&j->held, &j->sae, &j->held_acts, &j->acts, exec, e);
+        if (code) tn_fail_in(e, code, j->held_path);
+    }
     return code;
 }
 
@@ -271,23 +249,12 @@ static int choose(job *j, tn_err *e) {
     int wanted = j->all ? -1 : sae_label_find(&j->stats, j->label);
     if (!j->all && wanted < 0)
         return tn_fail(e, TN_EARG, "%s has no document labelled \"%s\"", j->acts_path, j->label);
-    j->n_chosen = j->all ? j->stats.n_labels : 1;
-    j->chosen = calloc((size_t)j->n_chosen, sizeof *j->chosen);
-    j->counts = calloc((size_t)j->n_chosen, sizeof *j->counts);
-    j->scores = calloc((size_t)j->n_chosen * (size_t)j->top, sizeof *j->scores);
-    if (!j->chosen || !j->counts || !j->scores) return tn_fail(e, TN_ENOMEM, "out of memory");
-    int code = TN_OK;
-    for (int c = 0; c < j->n_chosen && !code; c++) {
-        j->chosen[c] = j->all ? c : wanted;
-        code = sae_features_top(&j->stats, j->chosen[c], j->order, j->top, j->scores + c * j->top,
-                                &j->counts[c], e);
-    }
-    return code;
+    return sae_ranking_new(&j->ranking, &j->stats, j->held_path ? &j->held : NULL, wanted, j->order, j->top,
+                           e);
 }
 
 static int show(const job *j, tn_err *e) {
-    int code = j->heatmap ? draw_heatmap(j, e) : TN_OK;
-    if (!code && j->bars) code = draw_bars(j, e);
+    int code = draw(j, e);
     if (code) return code;
     if (j->json) return print_json(j, e);
     if (j->ids)
@@ -298,20 +265,23 @@ static int show(const job *j, tn_err *e) {
 }
 
 static void close_all(job *j) {
+    sae_ranking_free(&j->ranking);
     sae_feature_stats_free(&j->stats);
+    sae_feature_stats_free(&j->held);
     tok_close(j->tok);
     sae_acts_close(&j->acts);
+    sae_acts_close(&j->held_acts);
     sae_free(&j->sae);
-    free(j->chosen);
-    free(j->counts);
-    free(j->scores);
 }
 
 static const char summary[] =
     "Ranks the features of an SAE by how much they belong to a label of the captured documents.\n"
     "AUROC is over documents: the chance that a random document of the label has a higher mean activation "
     "than a\n"
-    "random other one. \"mean\" and \"fires\" are over tokens, inside and outside the label.";
+    "random other one. \"mean\" and \"fires\" are over tokens, inside and outside the label. \"held out\" is "
+    "the "
+    "same\n"
+    "features' AUROC on documents that had no say in choosing them (\"-\": none of that label).";
 
 int cmd_features(int argc, char **argv) {
     job j = {.by = "auroc"};
@@ -319,6 +289,8 @@ int cmd_features(int argc, char **argv) {
         {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAE directory", 1},
         {"-a", "--acts", CLI_STRING, &j.acts_path, "ACTS.safetensors", "activations written by sae capture",
          1},
+        {"--held-out", NULL, CLI_STRING, &j.held_path, "ACTS2.safetensors",
+         "activations of other documents: AUROC there too", 0},
         {"--label", NULL, CLI_STRING, &j.label, "NAME", "features of this label", 0},
         {"--all", NULL, CLI_FLAG, &j.all, NULL, "the best features of every label", 0},
         {"--top", NULL, CLI_INT, &j.top, "N", "features per label (10; --all: 1)", 0},

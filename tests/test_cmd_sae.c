@@ -127,6 +127,45 @@ static void features_of_a_label(void) {
     CHECK_HAS(out, "fire truck\t");
 }
 
+/* Prompts of other words: the same labels but for "fire truck". */
+static void features_held_out(void) {
+    good("sed -e 's/Tell/Say/' -e '/fire truck/d' " PROMPTS " > " DIR "/other.jsonl");
+    good(SAE "capture -m " MODEL " --layer 1 --prompts " DIR "/other.jsonl -o " DIR
+             "/other.safetensors -n 12 --threads 1");
+#define FEATURES                                                                                             \
+    SAE "features -s " SAE_DIR " -a " DIR "/acts.safetensors --held-out " DIR "/other.safetensors "
+    good(FEATURES "--all");
+    CHECK_HAS(out, "label           feature  AUROC held out   mean in");
+    CHECK_HAS(strstr(out, "\nfire truck") ? strstr(out, "\nfire truck") : "", "        -    ");
+    CHECK_HAS(out, " of 3 labels has AUROC >= 0.95 on " DIR "/acts.safetensors, ");
+    CHECK_HAS(out, " of 3 on " DIR "/other.safetensors\n");
+    good(FEATURES "--all --json");
+    tn_json root, key, value;
+    tn_err e = {0};
+    CHECK_INT(tn_json_parse(&root, out, strlen(out), &e), TN_OK);
+    for (tn_json_iter it = tn_json_each(tn_json_get(root, "labels")); tn_json_next(&it, &key, &value);) {
+        tn_json feature;
+        tn_json_iter features = tn_json_each(tn_json_get(value, "features"));
+        if (!CHECK(tn_json_next(&features, &key, &feature))) continue;
+        int missing = tn_json_is(tn_json_get(value, "label"), "fire truck");
+        CHECK_INT(tn_json_get(feature, "auroc_held_out").kind, missing ? TN_JSON_NULL : TN_JSON_NUMBER);
+    }
+    good(SAE "capture -m " MODEL " --layer 2 --prompts " PROMPTS " -o " DIR "/l2.safetensors -n 2");
+    bad(SAE "features -s " SAE_DIR " -a " DIR "/acts.safetensors --all --held-out " DIR "/l2.safetensors", 1,
+        "l2.safetensors: activations of blocks.2.hook_resid_post, but the features are ranked on those of "
+        "blocks.1.hook_resid_post");
+    sae_acts_builder wide = {.d = 33};
+    float row[33] = {0};
+    sae_doc doc = {"car", "", ""};
+    CHECK_INT(sae_acts_append(&wide, row, 0, 0, 0), TN_OK);
+    CHECK_INT(sae_acts_write(&wide, DIR "/wide.safetensors", TN_F32, "tiny", "blocks.1.hook_resid_post", &doc,
+                             1, NULL, 0, &e),
+              TN_OK);
+    sae_acts_builder_free(&wide);
+    bad(SAE "features -s " SAE_DIR " -a " DIR "/acts.safetensors --all --held-out " DIR "/wide.safetensors",
+        1, "wide.safetensors: SAE of width 32 does not fit activations of width 33");
+}
+
 static void steer_answers(void) {
     good(SAE "steer -m " MODEL " -s " SAE_DIR
              " -p 'a car?' --set car=1,2 --op 'same: all *= 1' --op 'car += 3'"
@@ -272,6 +311,7 @@ void test_cmd_sae(void) {
     RUN(capture_options);
     RUN(full_contexts_replay);
     RUN(features_of_a_label);
+    RUN(features_held_out);
     RUN(steer_answers);
     RUN(errors_are_one_line);
     RUN(an_sae_must_fit_the_model);

@@ -1,8 +1,9 @@
 /* Statistics of features against their definitions, computed naively. */
-#include "sae/features.h"
+#include "sae/ranking.h"
 #include "tensor/rng.h"
 #include "tests/test.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -206,9 +207,84 @@ static void ranking(void) {
     close_fixture(&f);
 }
 
+/* Documents of other texts: "fire truck" is missing among them, "" has no rows. */
+static void open_held_out(sae_acts *out, const char *hook) {
+    static const char *const labels[] = {"bus", "car", "", "bus", "car", "car"};
+    tn_err e = {0};
+    tn_rng r = tn_rng_seed(8);
+    sae_acts_builder b = {.d = D};
+    sae_doc docs[6];
+    char empty[1] = "";
+    for (int doc = 0; doc < 6; doc++) {
+        docs[doc] = (sae_doc){(char *)labels[doc], empty, empty};
+        for (int t = 0; t < 3 && labels[doc][0]; t++) {
+            float row[D];
+            for (int k = 0; k < D; k++) row[k] = (float)(int)tn_rng_below(&r, 5) - 2;
+            CHECK_INT(sae_acts_append(&b, row, t, doc, t), TN_OK);
+        }
+    }
+    const char *path = test_path("features-held.safetensors");
+    CHECK_INT(sae_acts_write(&b, path, TN_F32, "tiny", hook, docs, 6, NULL, 0, &e), TN_OK);
+    sae_acts_builder_free(&b);
+    CHECK_INT(sae_acts_open(out, path, &e), TN_OK);
+}
+
+static void held_out_documents_have_no_say(void) {
+    fixture f;
+    sae_feature_stats st, held;
+    sae_acts acts;
+    sae_ranking plain, r;
+    tn_err e = {0};
+    tn_exec ex = tn_exec_make(NULL, 1);
+    open_fixture(&f);
+    open_held_out(&acts, "blocks.1.hook_resid_post");
+    CHECK_INT(sae_feature_stats_new(&st, &f.sae, &f.acts, ex, &e), TN_OK);
+    CHECK_INT(sae_held_out_stats(&held, &f.sae, &acts, &f.acts, ex, &e), TN_OK);
+    CHECK_INT(sae_ranking_new(&plain, &st, NULL, -1, SAE_BY_AUROC, 5, &e), TN_OK);
+    CHECK_INT(sae_ranking_new(&r, &st, &held, -1, SAE_BY_AUROC, 5, &e), TN_OK);
+    CHECK_INT(r.n, LABELS);
+    int above = 0, chosen, held_out, above_held = 0;
+    for (int i = 0; i < r.n * 5; i++) {
+        const char *label = st.labels[r.labels[i / 5]];
+        CHECK_INT(r.scores[i].feature, plain.scores[i].feature);
+        CHECK(isnan(plain.held_out[i]));
+        int there = strcmp(label, "car") == 0 || strcmp(label, "bus") == 0;
+        CHECK_INT(!isnan(r.held_out[i]), there);
+        if (there) /* labels lie in another order there */
+            CHECK_NEAR(r.held_out[i],
+                       sae_feature_score_of(&held, sae_label_find(&held, label), r.scores[i].feature).auroc,
+                       0);
+        above += i % 5 == 0 && r.scores[i].auroc >= SAE_GOOD_AUROC;
+        above_held += i % 5 == 0 && r.held_out[i] >= SAE_GOOD_AUROC;
+    }
+    sae_ranking_reach(&r, &chosen, &held_out);
+    CHECK_INT(chosen, above);
+    CHECK_INT(held_out, above_held);
+    r.scores[0].auroc = SAE_GOOD_AUROC; /* reaching it is enough, by the best feature only */
+    r.held_out[5] = 1.0f;
+    r.held_out[6] = 1.0f;
+    int before = chosen - (plain.scores[0].auroc >= SAE_GOOD_AUROC);
+    sae_ranking_reach(&r, &chosen, &held_out);
+    CHECK_INT(chosen, before + 1);
+    CHECK(held_out >= 1 && held_out <= above_held + 1);
+    sae_ranking_free(&plain);
+    sae_ranking_free(&r);
+    sae_feature_stats_free(&held);
+    sae_acts_close(&acts);
+
+    open_held_out(&acts, "blocks.2.hook_resid_post");
+    CHECK_INT(sae_held_out_stats(&held, &f.sae, &acts, &f.acts, ex, &e), TN_ESHAPE);
+    CHECK_STR(e.msg, "activations of blocks.2.hook_resid_post, but the features are ranked on those of "
+                     "blocks.1.hook_resid_post");
+    sae_acts_close(&acts);
+    sae_feature_stats_free(&st);
+    close_fixture(&f);
+}
+
 void test_features(void) {
     RUN(auroc_counts_pairs);
     RUN(means_and_rates_are_over_tokens);
     RUN(examples_are_the_strongest_of_different_documents);
     RUN(ranking);
+    RUN(held_out_documents_have_no_say);
 }
