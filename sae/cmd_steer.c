@@ -55,19 +55,12 @@ static int check_options(job *j, tn_err *e) {
 }
 
 static int open_saes(job *j, tn_err *e) {
-    const qwen_config *c = qwen_model_config(j->w.text.model);
     for (int i = 0; i < j->sae_dirs.count; i++) {
         placed_sae *s = &j->saes[i];
         const char *dir = j->sae_dirs.items[i];
-        int code = sae_open_dir(&s->model, dir, e);
+        int code = placed_sae_open(s, dir, j->w.text.model, e);
         if (code) return code;
         j->n_saes++;
-        if (!qwen_hook_parse(s->model.cfg.hook_name, &s->layer, &s->site))
-            return tn_fail(e, TN_EFORMAT, "%s: hook_name \"%s\" names no place in the model", dir,
-                           s->model.cfg.hook_name);
-        if (s->layer >= c->layers)
-            return tn_fail(e, TN_EARG, "%s: layer %d is out of range: the model has layers 0 to %d", dir,
-                           s->layer, c->layers - 1);
         size_t bytes = sae_steer_bytes(&s->model, 1, j->max_rows);
         if (bytes > j->scratch_bytes) j->scratch_bytes = bytes;
         if (bytes == 0) return tn_fail(e, TN_ENOMEM, "%s: too large", dir);

@@ -3,14 +3,8 @@
 #define SAE_CMD_STEER_H
 
 #include "sae/attach.h"
+#include "sae/cmd_placed.h"
 #include "sae/commands.h"
-
-/* An SAE and the place it goes to. */
-typedef struct {
-    sae_model model;
-    int layer;
-    qwen_site site;
-} placed_sae;
 
 /* One way of answering: a heading, and the hooks that make it. */
 typedef struct {

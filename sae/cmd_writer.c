@@ -42,11 +42,24 @@ static int keep_token(void *ctx, int32_t token) {
 
 int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed, tok_ids *answer,
                     tn_err *e) {
+    return writer_continue(w, prompt, 0, max_new, seed, answer, e);
+}
+
+int writer_continue(writer *w, const tok_ids *prompt, size_t held, int max_new, uint64_t seed,
+                    tok_ids *answer, tn_err *e) {
     qwen_gen_opts o = {max_new, w->text.stops, w->text.n_stops};
-    qwen_rewind(w->state, 0);
+    qwen_rewind(w->state, (int)held);
     qwen_sampler_reset(&w->sampler, seed);
-    return qwen_generate(w->state, &w->sampler, prompt->data, (int)prompt->len, &o, 1, keep_token, answer,
-                         NULL, e);
+    for (size_t i = 0; i < held; i++) qwen_sampler_accept(&w->sampler, prompt->data[i]);
+    return qwen_generate(w->state, &w->sampler, prompt->data + held, (int)(prompt->len - held), &o, 1,
+                         keep_token, answer, NULL, e);
+}
+
+int writer_prefill(writer *w, const tok_ids *prompt, size_t *held, tn_err *e) {
+    *held = prompt->len - 1;
+    qwen_rewind(w->state, 0);
+    qwen_set_prompt_length(w->state, (int)prompt->len);
+    return *held ? qwen_forward(w->state, prompt->data, (int)*held, QWEN_NO_LOGITS, NULL, e) : TN_OK;
 }
 
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e) {

@@ -47,6 +47,13 @@ void writer_close(writer *w);
 /* Starts the timeline anew and answers prompt [n]: appends at most max_new tokens to *answer. Hooks see every
  * one of them. */
 int writer_generate(writer *w, const tok_ids *prompt, int max_new, uint64_t seed, tok_ids *answer, tn_err *e);
+/* For several answers to one prompt: starts the timeline anew and computes all of the prompt but its last
+ * token, whose logits begin every answer; *held is how many tokens that is. */
+int writer_prefill(writer *w, const tok_ids *prompt, size_t *held, tn_err *e);
+/* writer_generate on a timeline that holds the first `held` tokens of the prompt, or more, already: the same
+ * bits as long as no hook changes those. */
+int writer_continue(writer *w, const tok_ids *prompt, size_t held, int max_new, uint64_t seed,
+                    tok_ids *answer, tn_err *e);
 /* Appends the text of an answer and a NUL behind its end. Special tokens are left out; a character that
  * max_new cut in two becomes U+FFFD. */
 int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
