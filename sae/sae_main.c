@@ -8,6 +8,7 @@ int main(int argc, char **argv) {
         {"features", cmd_features, "which features fire for a label and not for the others"},
         {"steer", cmd_steer,
          "answers of the model, of the model with the SAE in it, and with features edited"},
+        {"control", cmd_control, "how often steering moves answers, against random and other features"},
         {NULL, NULL, NULL},
     };
     return cli_main("sae",
