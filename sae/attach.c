@@ -1,4 +1,4 @@
-/* Hooks on the residual stream: capture, SAE steering, direction steering. */
+/* Hooks on the residual stream: capture, SAE steering, direction steering, ablation. */
 #include "sae/attach.h"
 
 #include "tensor/arena.h"
@@ -190,6 +190,22 @@ int sae_direction_hook(void *ctx, const qwen_tap *tap) {
             k->axpy(h, s->alpha, s->v, d);
         else if (vv > 0.0f)
             k->axpy(h, -s->alpha * k->dot(s->v, h, d) / vv, s->v, d);
+    }
+    return TN_OK;
+}
+
+/* ---- Ablation ---- */
+
+int sae_replace_hook(void *ctx, const qwen_tap *tap) {
+    const sae_replace *s = ctx;
+    size_t d = (size_t)tap->d;
+    run r = selected(tap, s->positions);
+    for (int i = r.first; i < r.first + r.n; i++) {
+        float *h = tap->x + (size_t)i * d;
+        if (s->v)
+            memcpy(h, s->v, d * sizeof *h);
+        else
+            memset(h, 0, d * sizeof *h);
     }
     return TN_OK;
 }

@@ -1,5 +1,5 @@
-/* The SAE inside the forward pass: hooks that capture rows and hooks that change them. The only library file
- * of sae/ that sees qwen.
+/* The SAE inside the forward pass: hooks that capture rows and hooks that change them. With sae/effect, which
+ * runs the model, the only library file of sae/ that sees qwen.
  *
  * Every hook works on buffers its _init took from the caller's block; none allocates. Row i of a tap is
  * changed from row i alone and every sum has a fixed order, so results depend neither on the number of
@@ -67,5 +67,12 @@ typedef struct {
     sae_positions positions;
 } sae_direction;
 int sae_direction_hook(void *ctx, const qwen_tap *tap);
+
+/* Ablation: the selected rows become v, or zero. */
+typedef struct {
+    const float *v; /* [d]; NULL: zeros */
+    sae_positions positions;
+} sae_replace;
+int sae_replace_hook(void *ctx, const qwen_tap *tap);
 
 #endif

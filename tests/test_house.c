@@ -48,6 +48,8 @@ static void arrows(void) {
     refused("qwen/cmd_b.c", "#include \"sae/sae.h\"", "may not include sae/sae.h");
     refused("sae/b.c", "#include \"qwen/qwen.h\"", "may not include qwen/qwen.h");
     refused("sae/b.c", "#include \"sae/attach.h\"", "may not include sae/attach.h");
+    refused("sae/b.c", "#include \"sae/effect.h\"", "may not include sae/effect.h");
+    refused("sae/attach.c", "#include \"sae/effect.h\"", "may not include sae/effect.h");
     refused("sae/attach.c", "#include \"tokenizer/tokenizer.h\"", "may not include tokenizer/tokenizer.h");
     refused("convert/b.c", "#include \"sae/sae.h\"", "may not include sae/sae.h");
     refused("convert/b.c", "#include \"tensor/cli.h\"", "may not include tensor/cli.h");
@@ -58,6 +60,8 @@ static void arrows(void) {
     accepted("qwen/text.c", "#include \"tokenizer/tokenizer.h\"");
     accepted("qwen/text.c", "#include \"qwen/text.h\"");
     accepted("sae/attach.h", "#include \"qwen/qwen.h\"");
+    accepted("sae/effect.h", "#include \"sae/attach.h\"");
+    accepted("sae/effect.c", "#include \"qwen/score.h\"");
     accepted("sae/cmd_b.c", "#include \"sae/attach.h\"");
     accepted("sae/cmd_b.c", "#include \"qwen/text.h\"");
     accepted("qwen/commands.h", "#include \"tensor/cli.h\"");
