@@ -79,15 +79,6 @@ static int check_options(job *j, tn_err *e) {
     return qwen_sampling_check(&j->sampling, e);
 }
 
-/* The answer a line already holds, as tokens; none when it is only a prompt. */
-static int known_answer(job *j, const qwen_prompt *p, tok_ids *answer, tn_err *e) {
-    if (!p->tokens && !p->text) return TN_OK;
-    if (!p->tokens) return tok_encode(j->w.text.tok, p->text, strlen(p->text), 0, answer, e);
-    for (size_t i = 0; i < p->n_tokens; i++)
-        if (tok_ids_push(answer, p->tokens[i])) return tn_fail(e, TN_ENOMEM, "out of memory");
-    return TN_OK;
-}
-
 /* Reads the prompts, makes the timeline with room for the longest, and hangs the hooks on it. */
 static int open_all(job *j, tn_err *e) {
     int code = qwen_prompts_read(&j->prompts, j->prompts_path, e);
@@ -104,7 +95,7 @@ static int open_all(job *j, tn_err *e) {
     for (size_t i = 0; i < count; i++) {
         const qwen_prompt *p = &j->prompts.items[i];
         tok_ids answer = TOK_IDS_INIT;
-        code = known_answer(j, p, &answer, e);
+        code = known_answer(&j->w, p, &answer, e);
         if (answer.len > room) room = answer.len;
         tok_ids_free(&answer);
         if (code) return code;
@@ -142,7 +133,7 @@ static int run_prompt(job *j, size_t index, tn_err *e) {
     const qwen_prompt *p = &j->prompts.items[index];
     tok_ids answer = TOK_IDS_INIT;
     tn_buf text = TN_BUF_INIT;
-    int known = p->tokens || p->text, code = known_answer(j, p, &answer, e);
+    int known = p->tokens || p->text, code = known_answer(&j->w, p, &answer, e);
     if (!code && (known || j->positions == SAE_POS_PROMPT))
         code = replay(j, &j->prompt_ids[index], &answer, e);
     else if (!code)

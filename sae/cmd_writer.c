@@ -88,6 +88,14 @@ int encode_prompts(const writer *w, const qwen_prompts *p, int raw, const char *
     return TN_OK;
 }
 
+int known_answer(const writer *w, const qwen_prompt *p, tok_ids *answer, tn_err *e) {
+    if (!p->tokens && !p->text) return TN_OK;
+    if (!p->tokens) return tok_encode(w->text.tok, p->text, p->text_len, 0, answer, e);
+    for (size_t i = 0; i < p->n_tokens; i++)
+        if (tok_ids_push(answer, p->tokens[i])) return tn_fail(e, TN_ENOMEM, "out of memory");
+    return TN_OK;
+}
+
 void free_prompt_ids(tok_ids *ids, size_t count) {
     for (size_t i = 0; i < count && ids; i++) tok_ids_free(&ids[i]);
     free(ids);

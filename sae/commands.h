@@ -10,6 +10,7 @@ int cmd_train(int argc, char **argv);
 int cmd_features(int argc, char **argv);
 int cmd_steer(int argc, char **argv);
 int cmd_control(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
 
 /* Rows of an option table: how text is written. p is a qwen_sampling. */
 #define SAMPLING_OPTIONS(p)                                                                                    \
@@ -66,5 +67,7 @@ size_t writer_fed(const writer *w, const tok_ids *prompt, const tok_ids *answer)
 int encode_prompts(const writer *w, const qwen_prompts *p, int raw, const char *system,
                    tok_ids *ids /* [count] */, size_t *longest, tn_err *e);
 void free_prompt_ids(tok_ids *ids, size_t count);
+/* Appends the answer a line already holds, as tokens; none when it is only a prompt. */
+int known_answer(const writer *w, const qwen_prompt *p, tok_ids *answer, tn_err *e);
 
 #endif

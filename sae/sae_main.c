@@ -1,4 +1,4 @@
-/* The `sae` command: capture, train, features, steer. */
+/* The `sae` command: capture, train, features, eval, steer. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
@@ -6,6 +6,7 @@ int main(int argc, char **argv) {
         {"capture", cmd_capture, "residual stream of a model over prompts or stories -> activation file"},
         {"train", cmd_train, "activation file -> sparse autoencoder"},
         {"features", cmd_features, "which features fire for a label and not for the others"},
+        {"eval", cmd_eval, "how well an SAE reconstructs, and what the model loses with it"},
         {"steer", cmd_steer,
          "answers of the model, of the model with the SAE in it, and with features edited"},
         {"control", cmd_control, "how often steering moves answers, against random and other features"},
