@@ -1,10 +1,11 @@
 /* The control experiment without a model: lists of features, which label a text names, the draw, the
  * counting. */
+#include "qwen/prompts.h"
 #include "sae/control.h"
 #include "tests/test.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- Lists of features ---- */
@@ -190,6 +191,46 @@ static void wilson_intervals(void) {
     CHECK(isnan(s.share) && s.low == 0.0 && s.high == 1.0);
 }
 
+/* ---- The experiment's cases ---- */
+
+/* A hundred questions; each of 30 vehicles is TARGET 3 or 4 times, OTHER is what the right answer names. */
+static void the_cases_are_balanced(void) {
+    qwen_prompts cases;
+    tn_err e = {0};
+    if (!CHECK_INT(qwen_prompts_read(&cases, "experiments/transportation/cases.jsonl", &e), TN_OK)) return;
+    CHECK_INT(cases.count, 100);
+    char list[2048] = "";
+    int vehicles = 0;
+    for (size_t i = 0; i < cases.count; i++) {
+        int times = 0, first = 1;
+        for (size_t k = 0; k < cases.count; k++) {
+            int same = strcmp(cases.items[k].label, cases.items[i].label) == 0;
+            times += same;
+            if (k < i) first &= !same;
+            if (k != i) CHECK(strcmp(cases.items[k].prompt, cases.items[i].prompt) != 0);
+        }
+        CHECK(times == 3 || times == 4);
+        vehicles += first;
+        size_t used = strlen(list);
+        if (first) snprintf(list + used, sizeof list - used, "%s\t\n", cases.items[i].label);
+    }
+    CHECK_INT(vehicles, 30);
+    sae_label_ids labels = parse(list);
+    for (size_t i = 0; i < cases.count; i++) {
+        const char *line = cases.items[i].extra_raw;
+        tn_json root;
+        char other[64] = "", expected[256] = "";
+        CHECK_INT(tn_json_parse(&root, line, strlen(line), &e), TN_OK);
+        CHECK(tn_json_copy(tn_json_get(root, "other"), other, sizeof other));
+        CHECK(tn_json_copy(tn_json_get(root, "expected"), expected, sizeof expected));
+        CHECK(strcmp(other, cases.items[i].label) != 0);
+        int named = sae_label_named(&labels, expected, strlen(expected));
+        if (CHECK(named >= 0)) CHECK_STR(labels.items[named].label, other);
+    }
+    sae_label_ids_free(&labels);
+    qwen_prompts_free(&cases);
+}
+
 void test_control(void) {
     RUN(lists_keep_their_order);
     RUN(broken_lists_name_the_line);
@@ -197,4 +238,5 @@ void test_control(void) {
     RUN(random_features_are_unlisted_ones);
     RUN(moves_are_counted_where_they_can_happen);
     RUN(wilson_intervals);
+    RUN(the_cases_are_balanced);
 }
