@@ -1,4 +1,4 @@
-/* The `sae` command: capture, train, features, eval, steer. */
+/* The `sae` command: capture, train, features, eval, steer, control. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
