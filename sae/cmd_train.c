@@ -1,7 +1,6 @@
 /* `sae train`: an activation file in, an SAE directory with its curves out. */
 #include "sae/commands.h"
-#include "sae/fit.h"
-#include "sae/plot.h"
+#include "sae/fit_charts.h"
 #include "tensor/cli.h"
 
 #include <math.h>
@@ -59,48 +58,22 @@ static int on_step(void *ctx, int step, int total, const sae_metrics *m, const s
 
 /* ---- curves ---- */
 
-enum { STEP, TRAIN_MSE, VAL_MSE, TRAIN_L1, VAL_L1, N_COLUMNS };
-
-static int write_chart(const char *dir, const char *name, const sae_chart *chart, const sae_series *series,
-                       int n, tn_err *e) {
+static int write_chart(const char *dir, const char *name, tn_buf *svg, tn_err *e) {
     char path[1024];
-    tn_buf svg = TN_BUF_INIT;
-    sae_plot_lines(chart, series, n, &svg);
-    int rc = svg.failed ? tn_fail(e, TN_ENOMEM, "%s: no memory", name)
-                        : tn_path_join(path, sizeof path, dir, name, e);
-    if (!rc) rc = tn_write_file(path, svg.data, svg.len, e);
-    tn_buf_free(&svg);
+    int rc = svg->failed ? tn_fail(e, TN_ENOMEM, "%s: no memory", name)
+                         : tn_path_join(path, sizeof path, dir, name, e);
+    if (!rc) rc = tn_write_file(path, svg->data, svg->len, e);
+    tn_buf_free(svg);
     return rc;
 }
 
 static int write_charts(const char *dir, const sae_fit_result *r, tn_err *e) {
-    size_t n = r->n_lines;
-    double *block = malloc((n ? n : 1) * N_COLUMNS * sizeof *block), *column[N_COLUMNS];
-    if (!block) return tn_fail(e, TN_ENOMEM, "no memory for the curves");
-    for (int c = 0; c < N_COLUMNS; c++) column[c] = block + (size_t)c * n;
-    for (size_t i = 0; i < n; i++) {
-        column[STEP][i] = r->lines[i].step;
-        column[TRAIN_MSE][i] = r->lines[i].train_mse;
-        column[VAL_MSE][i] = r->lines[i].val_mse;
-        column[TRAIN_L1][i] = r->lines[i].train_l1;
-        column[VAL_L1][i] = r->lines[i].val_l1;
-    }
-    int curves = r->val_rows > 0 ? 2 : 1, points = (int)n;
-    sae_chart loss = {.title = "Reconstruction error", .x_label = "step", .y_label = "MSE", .log_y = 1};
-    sae_series by_step[2] = {{"train", column[STEP], column[TRAIN_MSE], points},
-                             {"validation", column[STEP], column[VAL_MSE], points}};
-    sae_chart trade = {.title = "L1 against MSE along training",
-                       .x_label = "MSE",
-                       .y_label = "L1",
-                       .log_x = 1,
-                       .log_y = 1,
-                       .points = 1};
-    sae_series by_mse[2] = {{"train", column[TRAIN_MSE], column[TRAIN_L1], points},
-                            {"validation", column[VAL_MSE], column[VAL_L1], points}};
-    int rc = write_chart(dir, "loss.svg", &loss, by_step, curves, e);
-    if (!rc) rc = write_chart(dir, "l1_mse.svg", &trade, by_mse, curves, e);
-    free(block);
-    return rc;
+    tn_buf svg = TN_BUF_INIT;
+    sae_chart_loss(r->lines, r->n_lines, &svg);
+    int rc = write_chart(dir, "loss.svg", &svg, e);
+    if (rc) return rc;
+    sae_chart_l1_mse(r->lines, r->n_lines, &svg);
+    return write_chart(dir, "l1_mse.svg", &svg, e);
 }
 
 /* ---- the command ---- */

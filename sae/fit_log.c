@@ -102,3 +102,22 @@ int sae_fit_log_restore(sae_fit_log *log, const char *csv, tn_err *e) {
     if (log->csv.failed) return tn_fail(e, TN_ENOMEM, "no memory for the log");
     return take_lines(log, log->csv.data + sizeof HEADER - 1, e);
 }
+
+int sae_fit_log_read(sae_fit_log *log, const char *path, tn_err *e) {
+    memset(log, 0, sizeof *log);
+    tn_map map;
+    int code = tn_map_file(&map, path, e);
+    if (code) return code;
+    tn_buf text = TN_BUF_INIT; /* with the NUL that the file has not */
+    tn_buf_add(&text, map.data, map.size);
+    tn_buf_puts(&text, "");
+    code =
+        text.failed ? tn_fail(e, TN_ENOMEM, "no memory for the log") : sae_fit_log_restore(log, text.data, e);
+    if (code) {
+        tn_fail_in(e, code, path);
+        sae_fit_log_free(log);
+    }
+    tn_buf_free(&text);
+    tn_unmap_file(&map);
+    return code;
+}

@@ -1,5 +1,4 @@
-/* The log of a training run: train.csv, kept as text so that a checkpoint can carry it. Internal to fit*.c.
- */
+/* The log of a training run: train.csv, kept as text so that a checkpoint can carry it. */
 #ifndef SAE_FIT_LOG_H
 #define SAE_FIT_LOG_H
 
@@ -16,6 +15,8 @@ int sae_fit_log_start(sae_fit_log *log, tn_err *e);
 int sae_fit_log_add(sae_fit_log *log, const sae_fit_line *line, tn_err *e);
 /* Takes over the text of an earlier run. */
 int sae_fit_log_restore(sae_fit_log *log, const char *csv, tn_err *e);
+/* The same from a file. */
+int sae_fit_log_read(sae_fit_log *log, const char *path, tn_err *e);
 void sae_fit_log_free(sae_fit_log *log);
 
 #endif

@@ -197,15 +197,28 @@ void sae_plot_lines(const sae_chart *c, const sae_series *series, int n_series, 
 
 #define ROW_H 24 /* a bar and the space around it */
 #define BAR_H 16
+#define END_H 4 /* half the height of an interval's ends */
 
-void sae_plot_bars(const sae_chart *c, const char *const *names, const double *values, int n, tn_buf *out) {
+/* An interval as a line with an end on either side; returns where it ends. */
+static double draw_interval(const sae_axis *axis, double low, double high, double middle, tn_buf *out) {
+    double from = sae_axis_at(axis, low), to = sae_axis_at(axis, high);
+    sae_svg_line(out, from, middle, to, middle, SAE_SVG_INK);
+    sae_svg_line(out, from, middle - END_H, from, middle + END_H, SAE_SVG_INK);
+    sae_svg_line(out, to, middle - END_H, to, middle + END_H, SAE_SVG_INK);
+    return to;
+}
+
+void sae_plot_bars_between(const sae_chart *c, const char *const *names, const double *values,
+                           const double *low, const double *high, int n, tn_buf *out) {
     if (n <= 0) {
         sae_svg_no_data(out, c->title);
         return;
     }
     double largest = 0;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         if (sae_axis_takes(0, values[i])) largest = fmax(largest, values[i]);
+        if (high && sae_axis_takes(0, high[i])) largest = fmax(largest, high[i]);
+    }
     sae_axis axis = sae_axis_fit(0, largest, 0, 1, 5);
     double top = title_height(c) + GAP, bottom = top + n * ROW_H;
     axis.from = EDGE + sae_svg_names_width(names, n) + GAP;
@@ -228,7 +241,10 @@ void sae_plot_bars(const sae_chart *c, const char *const *names, const double *v
         if (sae_axis_takes(0, values[i]) && values[i] >= 0) {
             end = sae_axis_at(&axis, values[i]);
             snprintf(tip, sizeof tip, "%.255s: %.6g", names[i], values[i]);
-            sae_svg_rect(out, axis.from, y + (ROW_H - BAR_H) / 2.0, end - axis.from, BAR_H, palette[0], tip);
+            sae_svg_rect(out, axis.from, y + (ROW_H - BAR_H) / 2.0, end - axis.from, BAR_H,
+                         palette[low ? 5 : 0], tip);
+            if (low && high && sae_axis_takes(0, low[i]) && sae_axis_takes(0, high[i]) && low[i] >= 0)
+                end = fmax(end, draw_interval(&axis, low[i], high[i], y + ROW_H / 2.0, out));
             sae_svg_number(text, sizeof text, values[i], -1, values[i]);
         } else {
             snprintf(text, sizeof text, "–"); /* not a number: no bar */
@@ -237,4 +253,8 @@ void sae_plot_bars(const sae_chart *c, const char *const *names, const double *v
     }
     sae_svg_line(out, axis.from, top, axis.from, bottom, SAE_SVG_AXIS);
     sae_svg_end(out);
+}
+
+void sae_plot_bars(const sae_chart *c, const char *const *names, const double *values, int n, tn_buf *out) {
+    sae_plot_bars_between(c, names, values, NULL, NULL, n, out);
 }

@@ -25,6 +25,10 @@ void sae_plot_lines(const sae_chart *c, const sae_series *series, int n_series, 
  * rest of the chart's fields but the title is not used. */
 void sae_plot_bars(const sae_chart *c, const char *const *names, const double *values, int n, tn_buf *out);
 
+/* The same with an interval low … high [n] around every value, drawn as a line with ends. */
+void sae_plot_bars_between(const sae_chart *c, const char *const *names, const double *values,
+                           const double *low, const double *high, int n, tn_buf *out);
+
 /* A grid of cells coloured by value (white = 0, dark = the largest): values [rows, cols]; a cell that is no
  * number stays grey. Only the chart's title is used. */
 void sae_plot_heatmap(const sae_chart *c, const char *const *row_names, int rows,

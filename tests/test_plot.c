@@ -4,63 +4,12 @@
 #include "sae/plot_axis.h"
 #include "sae/svg.h"
 #include "tests/test.h"
+#include "tests/xml.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- a strict little XML checker ---- */
-
-static int is_entity(const char *s) {
-    static const char *const known[] = {"&amp;", "&lt;", "&gt;", "&quot;"};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strncmp(s, known[i], strlen(known[i])) == 0) return 1;
-    return 0;
-}
-
-/* NULL for one element with balanced tags, quoted attributes and escaped text, else what is wrong. */
-static const char *xml_mistake(const char *s) {
-    char open[16][16];
-    int depth = 0, elements = 0;
-    while (*s) {
-        if ((unsigned char)*s < 0x20 && *s != '\n') return "control character";
-        if (*s == '&' && !is_entity(s)) return "bare &";
-        if (*s == '>') return "bare >";
-        if (*s != '<') {
-            if (depth == 0 && *s != '\n') return "text outside";
-            s++;
-            continue;
-        }
-        int closing = s[1] == '/';
-        const char *name = s + 1 + closing;
-        size_t len = strcspn(name, " />");
-        if (len == 0 || len > 15) return "element name";
-        for (s = name + len; *s && *s != '>' && strncmp(s, "/>", 2) != 0;) { /* attributes: ␣name="value" */
-            if (closing || *s != ' ') return "attribute separator";
-            s += 1 + strcspn(s + 1, "=\"<> ");
-            if (strncmp(s, "=\"", 2) != 0) return "attribute without value";
-            for (s += 2; *s && *s != '"'; s++)
-                if (*s == '<' || (*s == '&' && !is_entity(s))) return "attribute value";
-            if (!*s) return "open attribute";
-            s++;
-        }
-        if (!*s) return "open tag";
-        if (closing) {
-            if (depth == 0 || strncmp(open[depth - 1], name, len) != 0 || open[depth - 1][len])
-                return "wrong end";
-            depth--;
-        } else {
-            if (depth == 0 && elements++) return "two roots";
-            if (*s == '>') {
-                if (depth == 16) return "too deep";
-                snprintf(open[depth++], sizeof open[0], "%.*s", (int)len, name);
-            }
-        }
-        s += *s == '>' ? 1 : 2;
-    }
-    return depth ? "open element" : elements ? NULL : "empty";
-}
 
 static int count(const char *text, const char *part) {
     int n = 0;
@@ -223,6 +172,23 @@ static void bars(void) {
     tn_buf_free(&b);
 }
 
+/* Intervals widen the axis, and are left out where an end of them is no number. */
+static void bars_with_intervals(void) {
+    tn_buf plain = TN_BUF_INIT, b = TN_BUF_INIT;
+    const char *names[] = {"car", "bus", "tram"};
+    static const double values[] = {5, NAN, 3}, low[] = {4, 1, NAN}, high[] = {90, 2, 4};
+    sae_chart c = {"T", NULL, "percent", 0, 0, 0};
+    sae_plot_bars(&c, names, values, 3, &plain);
+    sae_plot_bars_between(&c, names, values, low, high, 3, &b);
+    check_picture(&b);
+    CHECK_HAS(b.data, ">100<"); /* a tick beyond the highest end */
+    CHECK(strstr(plain.data, ">100<") == NULL);
+    CHECK_INT(count(b.data, "stroke=\"" SAE_SVG_INK "\""), 3); /* one line and its two ends */
+    CHECK_INT(count(plain.data, "stroke=\"" SAE_SVG_INK "\""), 0);
+    tn_buf_free(&plain);
+    tn_buf_free(&b);
+}
+
 static void heatmap(void) {
     tn_buf b = TN_BUF_INIT;
     const char *rows[] = {"car", "bus"}, *cols[] = {"f1", "f2", "f3"};
@@ -325,6 +291,7 @@ void test_plot(void) {
     RUN(nothing_to_draw);
     RUN(equal_values);
     RUN(bars);
+    RUN(bars_with_intervals);
     RUN(heatmap);
     RUN(long_curves);
     RUN(round_ticks);
