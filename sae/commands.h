@@ -9,6 +9,7 @@ int cmd_capture(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_features(int argc, char **argv);
 int cmd_steer(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_control(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 
