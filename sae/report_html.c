@@ -5,11 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The text of a JSON string. A NUL in it, which would end it, becomes a character that is shown as U+FFFD. */
+static void take_text(tn_json v, tn_buf *text) {
+    tn_json_string(v, text);
+    for (size_t i = 0; i < text->len; i++)
+        if (text->data[i] == '\0') text->data[i] = '\1';
+}
+
 void sae_html_string(tn_buf *b, tn_json v) {
     tn_buf text = TN_BUF_INIT;
-    tn_json_string(v, &text);
-    for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] == '\0') text.data[i] = '\1'; /* shown as U+FFFD; a NUL would end the string */
+    take_text(v, &text);
     if (text.failed) b->failed = 1;
     if (text.data) sae_svg_escape(b, text.data);
     tn_buf_free(&text);
@@ -63,24 +68,38 @@ void sae_html_fact_count(tn_buf *b, const char *name, size_t n) {
     tn_buf_free(&value);
 }
 
+/* 42, 0.001, yes, text: as it would be typed again. Of a path only the file's name. */
+static void put_value(tn_json v, tn_buf *out) {
+    double number;
+    int truth;
+    tn_buf text = TN_BUF_INIT;
+    if (tn_json_f64(v, &number)) {
+        tn_buf_printf(out, number == floor(number) && fabs(number) < 1e15 ? "%.0f" : "%.4g", number);
+    } else if (tn_json_bool(v, &truth)) {
+        tn_buf_puts(out, truth ? "yes" : "no");
+    } else {
+        take_text(v, &text);
+        if (text.data) tn_buf_puts(out, sae_report_file_name(text.data));
+    }
+    if (text.failed) out->failed = 1;
+    tn_buf_free(&text);
+}
+
 void sae_html_members(tn_buf *b, tn_json object) {
     tn_json key, value;
     if (object.kind != TN_JSON_OBJECT) return;
     for (tn_json_iter it = tn_json_each(object); tn_json_next(&it, &key, &value);) {
-        double number;
-        int truth;
         if (value.kind != TN_JSON_STRING && value.kind != TN_JSON_NUMBER && value.kind != TN_JSON_BOOL)
             continue;
-        tn_buf_puts(b, "<div><dt>");
-        sae_html_string(b, key);
-        tn_buf_puts(b, "</dt><dd>");
-        if (tn_json_f64(value, &number))
-            sae_html_number(b, number);
-        else if (tn_json_bool(value, &truth))
-            tn_buf_puts(b, truth ? "yes" : "no");
-        else
-            sae_html_string(b, value);
-        tn_buf_puts(b, "</dd></div>\n");
+        tn_buf name = TN_BUF_INIT, shown = TN_BUF_INIT;
+        take_text(key, &name);
+        for (size_t i = 0; i < name.len; i++)
+            if (name.data[i] == '_') name.data[i] = ' '; /* "l1_coefficient" */
+        put_value(value, &shown);
+        if (name.failed || shown.failed) b->failed = 1;
+        sae_html_fact(b, name.data ? name.data : "", shown.data ? shown.data : "");
+        tn_buf_free(&name);
+        tn_buf_free(&shown);
     }
 }
 

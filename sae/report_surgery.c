@@ -62,7 +62,7 @@ static tn_json same_way(tn_json question, tn_json way) {
 static void put_others(const sae_report_answers *a, tn_buf *b) {
     tn_json ways = tn_json_get(a->questions[0], "answers"), key, way;
     tn_buf_printf(b,
-                  "<details><summary>%s</summary>\n<div class=\"scroll\" tabindex=\"0\">\n"
+                  "<details class=\"print\"><summary>%s</summary>\n<div class=\"scroll\" tabindex=\"0\">\n"
                   "<table class=\"wide\">\n<thead><tr><th>question</th>",
                   a->n == 2 ? "One more question" : "The other questions, with all answers as they came");
     for (tn_json_iter it = tn_json_each(ways); tn_json_next(&it, &key, &way);) {
@@ -126,6 +126,25 @@ static void put_percent(tn_buf *b, double v) {
         tn_buf_printf(b, "%.0f %%", 100 * v);
 }
 
+/* What a way of `sae control` does, for a reader who sees its name for the first time. */
+static void put_control_way(tn_json way, tn_buf *b) {
+    static const struct {
+        const char *name, *meaning;
+    } ways[] = {
+        {"original", "the model as it is"},
+        {"SAE only", "the list replaced by the SAE's copy of it"},
+        {"target", "features of the target turned up"},
+        {"random", "as many other features, drawn at random"},
+        {"other", "features of the other candidate"},
+    };
+    tn_json name = tn_json_get(way, "name");
+    tn_buf_puts(b, "<th scope=\"row\">");
+    sae_html_string(b, name);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++)
+        if (tn_json_is(name, ways[i].name)) tn_buf_printf(b, "<div class=\"note\">%s</div>", ways[i].meaning);
+    tn_buf_puts(b, "</th>");
+}
+
 static void put_control_table(tn_json ways, tn_buf *b) {
     static const char *const counts[] = {"target", "other", "third", "none"};
     tn_json key, way;
@@ -135,9 +154,8 @@ static void put_control_table(tn_json ways, tn_buf *b) {
            "<th class=\"n\">names the target</th><th class=\"n\">the other</th><th class=\"n\">a third</th>"
            "<th class=\"n\">none</th></tr></thead>\n<tbody>\n");
     for (tn_json_iter it = tn_json_each(ways); tn_json_next(&it, &key, &way);) {
-        tn_buf_puts(b, "<tr><th scope=\"row\">");
-        sae_html_string(b, tn_json_get(way, "name"));
-        tn_buf_puts(b, "</th>");
+        tn_buf_puts(b, "<tr>");
+        put_control_way(way, b);
         put_number_cell(b, number_of(way, "moved"));
         put_number_cell(b, number_of(way, "n"));
         tn_buf_puts(b, "<td class=\"n\">");
@@ -191,17 +209,13 @@ void sae_report_controls(const sae_report *r, tn_buf *b) {
            "it.</p>\n");
     draw_control(ways, b);
     tn_buf_puts(
-        b, "<p class=\"note\">Counted are the questions whose unedited answer does not name the target by "
-           "itself. The thin lines are 95 % intervals: where two of them hardly overlap, chance is a poor "
-           "explanation.</p>\n");
+        b, "<p class=\"note\">Only an answer that does not name the target by itself can move to it; such "
+           "questions are counted here. The thin lines are 95 % intervals: where two of them hardly "
+           "overlap, chance is a poor explanation. The last four columns count what all answers "
+           "name.</p>\n");
     put_control_table(ways, b);
-    tn_buf settings = TN_BUF_INIT;
-    sae_html_members(&settings, r->control->root);
-    if (settings.len > 0) {
-        tn_buf_puts(b, "<dl>\n");
-        tn_buf_add(b, settings.data, settings.len);
-        tn_buf_puts(b, "</dl>\n");
-    }
-    if (settings.failed) b->failed = 1;
-    tn_buf_free(&settings);
+    tn_buf_puts(b, "<dl>\n");
+    sae_html_members(b, r->control->root);
+    sae_html_members(b, tn_json_get(r->control->root, "settings"));
+    tn_buf_puts(b, "</dl>\n");
 }

@@ -82,10 +82,11 @@ static void write_inputs(void) {
     write_text(DIR "/answers.jsonl", answers_text);
     write_text(DIR "/eval.json",
                "{\"l0\": 12.5, \"fve\": 0.75, \"n_tokens\": 1234, \"n_docs\": 7, \"kl\": null}");
-    write_text(
-        DIR "/control.json",
-        "{\"seed\": 42, \"note\": \"<script>\", \"ways\": [{\"name\": \"<script>\", \"n\": 10, \"moved\": 7, "
-        "\"share\": 0.7, \"low\": 0.4, \"high\": 0.9, \"target\": 8, \"none\": 2}, {\"name\": \"random\"}]}");
+    write_text(DIR "/control.json",
+               "{\"seed\": 42, \"note\": \"<script>\", \"settings\": {\"cases\": \"a/b.jsonl\"}, \"ways\": "
+               "[{\"name\": \"<script>\", \"n\": 10, \"moved\": 7, "
+               "\"share\": 0.7, \"low\": 0.4, \"high\": 0.9, \"target\": 8, \"none\": 2}, {\"name\": "
+               "\"random\"}, 3]}");
     sae_model s;
     sae_config cfg = {.d_in = D, .d_sae = F, .hook_name = HOOK};
     CHECK_INT(sae_new(&s, &cfg, &e), TN_OK);
@@ -93,7 +94,7 @@ static void write_inputs(void) {
         s.w_enc[i * D + i % D] = 1.0f;
         s.w_dec[i * D + i % D] = 1.0f;
     }
-    CHECK_INT(sae_save_dir(&s, DIR "/sae", "{\"lr\": 0.001, \"steps\": 4000, \"<script>\": \"&\"}", &e),
+    CHECK_INT(sae_save_dir(&s, DIR "/sae", "{\"lr\": 0.001, \"l1_steps\": 4000, \"<script>\": \"&\"}", &e),
               TN_OK);
     sae_free(&s);
 }
@@ -219,13 +220,16 @@ static void all_inputs_are_shown(void) {
     CHECK_HAS(page.data, "explained variance</th><td class=\"n\">0.75</td>");
     CHECK(strstr(page.data, "KL divergence") == NULL); /* null */
     CHECK_HAS(page.data, "70 %</td><td class=\"n\">40 % to 90 %</td>");
+    CHECK_HAS(page.data, "<dt>cases</dt><dd>b.jsonl</dd>");
+    CHECK_HAS(page.data, "random<div class=\"note\">as many other features");
     CHECK_HAS(page.data, "<dt>lr</dt><dd>0.001</dd>");
-    CHECK_HAS(page.data, "<dt>steps</dt><dd>4,000</dd>");
+    CHECK_HAS(page.data, "<dt>l1 steps</dt><dd>4000</dd>");
     CHECK_HAS(page.data, "held out</th>");
     CHECK_HAS(page.data, "On the held-out texts");
     CHECK_HAS(page.data, "(no label)");
     CHECK_INT(count(page.data, "<svg "), 5);     /* two curves, controls, heat map, active features */
-    CHECK_INT(count(page.data, "<details>"), 4); /* three labels, one table of questions */
+    CHECK_INT(count(page.data, "<details>"), 3); /* labels */
+    CHECK_INT(count(page.data, "<details class=\"print\">"), 1); /* the table of questions */
     char best[64];
     snprintf(best, sizeof best, "<tr><td class=\"n\">%d</td><td class=\"n\">%.3f</td>",
              (int)f.ranking.scores[0].feature, (double)f.ranking.scores[0].auroc);
