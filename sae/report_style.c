@@ -89,12 +89,10 @@ static const char *const style[] = {
     ".question{font-size:1.3rem}section{margin-top:2rem;padding-top:1.75rem}}\n"
     "@page{margin:1.6cm}\n"
     "@media print{:root{color-scheme:light}body{font-size:10pt}main,header,footer{max-width:none;padding:0}"
-    "nav{display:none}.answers{grid-template-columns:repeat(auto-fit,minmax(8rem,1fr))}.print::details-"
-    "content{content-visibility:visible;display:block}.scroll{overflow:"
-    "visible}figure svg{min-width:0}.wide td,.wide tbody th,.where{"
-    "min-width:0}table{font-size:8pt}tr,figure,.answer{break-inside:avoid}h2,h3,.group,.ask{break-after:"
-    "avoid}}"
-    "\n",
+    "nav{display:none}.answers{grid-template-columns:repeat(auto-fit,minmax(8rem,1fr))}"
+    ".print::details-content{content-visibility:visible;display:block}.scroll{overflow:visible}"
+    "figure svg{min-width:0}.wide td,.wide tbody th,.where{min-width:0}table{font-size:8pt}"
+    "tr,figure,.answer{break-inside:avoid}h2,h3,.group,.ask{break-after:avoid}}\n",
 };
 
 void sae_html_style(tn_buf *b) {
