@@ -8,6 +8,7 @@
 #include "sae/cmd_control.h"
 #include "sae/cmd_placed.h"
 #include "tensor/json.h"
+#include "tensor/os.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,6 +234,19 @@ static void close_all(job *j) {
     writer_close(&j->w);
 }
 
+static int show(const control_settings *s, const sae_tally *tallies, tn_err *e) {
+    tn_buf text = TN_BUF_INIT;
+    control_add_json(s, tallies, &text);
+    int code = text.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
+    if (!code && s->json)
+        printf("%s", text.data);
+    else if (!code)
+        control_print_table(s, tallies);
+    if (!code && s->summary) code = tn_write_file(s->summary, text.data, text.len, e);
+    tn_buf_free(&text);
+    return code;
+}
+
 static const char summary[] =
     "Does turning up a category's features move answers to it, and would other features do as well? Cases "
     "are\n"
@@ -270,6 +284,7 @@ int cmd_control(int argc, char **argv) {
         {"-n", NULL, CLI_INT, &j.s.max_new, "N", "most tokens per answer (24)", 0},
         {"--seed", NULL, CLI_U64, &j.s.seed, "N", "seed of the random features (42)", 0},
         {"--json", NULL, CLI_FLAG, &j.s.json, NULL, "one JSON object instead of the table", 0},
+        {"--summary", NULL, CLI_STRING, &j.s.summary, "OUT.json", "write that JSON object to a file too", 0},
         {"-o", "--output", CLI_STRING, &j.s.out, "OUT.jsonl", "write every case with its five answers", 0},
         {"--threads", NULL, CLI_INT, &j.s.threads, "N", "threads (0: one per core)", 0},
         {0},
@@ -280,10 +295,7 @@ int cmd_control(int argc, char **argv) {
     if (check_options(&j, &e)) return cli_usage_error("sae", "control", "%s", e.msg);
     int code = open_all(&j, &e);
     if (!code) code = run_all(&j, &e);
-    if (!code && j.s.json)
-        code = control_print_json(&j.s, j.tallies, &e);
-    else if (!code)
-        control_print_table(&j.s, j.tallies);
+    if (!code) code = show(&j.s, j.tallies, &e);
     close_all(&j);
     return code ? cli_error("sae", &e) : 0;
 }

@@ -9,7 +9,7 @@
 enum { WAY_ORIGINAL, WAY_SAE_ONLY, WAY_TARGET, WAY_RANDOM, WAY_OTHER, N_WAYS };
 
 typedef struct {
-    const char *model, *sae_dir, *cases_path, *features_path, *out;
+    const char *model, *sae_dir, *cases_path, *features_path, *out, *summary;
     float scale, strength;
     int top, keep_error, max_new, json, threads;
     sae_positions positions;
@@ -37,6 +37,6 @@ int control_add_case(const control_case *c, const sae_label_ids *labels, const c
 
 /* The outcome for people, and as one JSON object. */
 void control_print_table(const control_settings *s, const sae_tally *tallies /* [N_WAYS] */);
-int control_print_json(const control_settings *s, const sae_tally *tallies /* [N_WAYS] */, tn_err *e);
+void control_add_json(const control_settings *s, const sae_tally *tallies /* [N_WAYS] */, tn_buf *out);
 
 #endif

@@ -138,9 +138,8 @@ static void put_settings(tn_json_out *w, const control_settings *s) {
     tn_json_end_object(w);
 }
 
-int control_print_json(const control_settings *s, const sae_tally *tallies, tn_err *e) {
-    tn_buf out = TN_BUF_INIT;
-    tn_json_out w = tn_json_writer(&out, 2);
+void control_add_json(const control_settings *s, const sae_tally *tallies, tn_buf *out) {
+    tn_json_out w = tn_json_writer(out, 2);
     tn_json_begin_object(&w);
     put_int(&w, "cases", tallies[WAY_ORIGINAL].cases);
     put_int(&w, "already_target", tallies[WAY_ORIGINAL].target);
@@ -164,8 +163,5 @@ int control_print_json(const control_settings *s, const sae_tally *tallies, tn_e
     tn_json_key(&w, "settings");
     put_settings(&w, s);
     tn_json_end_object(&w);
-    int code = out.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
-    if (!code) printf("%s\n", out.data);
-    tn_buf_free(&out);
-    return code;
+    tn_buf_putc(out, '\n');
 }

@@ -23,7 +23,7 @@ typedef struct {
 } document;
 
 typedef struct {
-    const char *model, *sae_dir, *prompts_path, *text_path, *positions_name, *system;
+    const char *model, *sae_dir, *prompts_path, *text_path, *positions_name, *system, *out;
     int ctx, skip_first, raw, json, limit, threads;
     /* from here on: checked and opened */
     sae_positions positions;
@@ -211,9 +211,8 @@ static void put_count(tn_json_out *w, const char *key, size_t v) {
     tn_json_put_i64(w, (int64_t)v);
 }
 
-static int print_json(const job *j, const sae_effect_result *r, tn_err *e) {
-    tn_buf out = TN_BUF_INIT;
-    tn_json_out w = tn_json_writer(&out, 2);
+static void add_json(const job *j, const sae_effect_result *r, tn_buf *out) {
+    tn_json_out w = tn_json_writer(out, 2);
     tn_json_begin_object(&w);
     tn_json_key(&w, "hook_name");
     tn_json_puts(&w, j->sae.model.cfg.hook_name);
@@ -243,17 +242,21 @@ static int print_json(const job *j, const sae_effect_result *r, tn_err *e) {
     put_number(&w, "loss_recovered_mean", r->loss_recovered_mean);
     put_number(&w, "kl", r->kl);
     tn_json_end_object(&w);
-    int code = out.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
-    if (!code) printf("%s\n", out.data);
-    tn_buf_free(&out);
-    return code;
+    tn_buf_putc(out, '\n');
 }
 
 static int show(const job *j, tn_err *e) {
     sae_effect_result r = sae_effect_finish(&j->effect);
-    if (j->json) return print_json(j, &r, e);
-    print_table(j, &r);
-    return TN_OK;
+    tn_buf text = TN_BUF_INIT;
+    add_json(j, &r, &text);
+    int code = text.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
+    if (!code && j->json)
+        printf("%s", text.data);
+    else if (!code)
+        print_table(j, &r);
+    if (!code && j->out) code = tn_write_file(j->out, text.data, text.len, e);
+    tn_buf_free(&text);
+    return code;
 }
 
 static void close_all(job *j) {
@@ -299,7 +302,8 @@ int cmd_eval(int argc, char **argv) {
         {"--limit", NULL, CLI_INT, &j.limit, "N", "only the first N documents", 0},
         {"--raw", NULL, CLI_FLAG, &j.raw, NULL, "no chat template around the prompt", 0},
         {"--system", NULL, CLI_STRING, &j.system, "TEXT", "system message (default: the template's)", 0},
-        {"--json", NULL, CLI_FLAG, &j.json, NULL, "one JSON object", 0},
+        {"--json", NULL, CLI_FLAG, &j.json, NULL, "one JSON object instead of the table", 0},
+        {"-o", "--output", CLI_STRING, &j.out, "OUT.json", "write the JSON object to a file too", 0},
         {"--threads", NULL, CLI_INT, &j.threads, "N", "threads (0: one per core)", 0},
         {0},
     };

@@ -279,21 +279,30 @@ static void an_sae_must_fit_the_model(void) {
 }
 
 #define EXPERIMENT                                                                                           \
-    "BIN=" BUILD_DIR " PROMPTS=" PROMPTS " QUESTIONS=" PROMPTS                                               \
-    " N_NEW=8 TEMP=0 N_ANSWER=4 WIDTH=2x EPOCHS=1 BATCH=8 TOP=2 "                                            \
+    "BIN=" BUILD_DIR " PROMPTS=" PROMPTS " HELDOUT=" PROMPTS " QUESTIONS=" PROMPTS " CASES=" DIR             \
+    "/cases.jsonl N_NEW=8 TEMP=0 N_ANSWER=4 WIDTH=2x EPOCHS=1 BATCH=8 TOP=2 "                                \
     "sh experiments/transportation/run.sh " MODEL " " DIR "/run"
 
 static void the_experiment_continues_where_it_stopped(void) {
+    static const char cases[] =
+        "{\"prompt\": \"Is the car bigger?\", \"label\": \"car\", \"other\": \"bus\"}\n";
+    tn_err e = {0};
+    CHECK_INT(tn_write_file(DIR "/cases.jsonl", cases, strlen(cases), &e), TN_OK);
     good(EXPERIMENT " 1");
     CHECK_HAS(out, "generate -m");
-    CHECK_HAS(out, "steer -m");
-    CHECK_HAS(out, "s  answers.md");
+    CHECK_HAS(out, "loss recovered");
+    CHECK_HAS(out, "best feature of");
+    CHECK_HAS(out, "### SAE only");
+    CHECK_HAS(out, "1 cases, generated positions");
+    CHECK_HAS(out, "s  report.html");
     good("cat " DIR "/run/answers.md");
     CHECK_HAS(out, "### original");
     CHECK_HAS(out, "### bus features\n\n`all *= 0.5; bus += ");
     good("cd " DIR
          "/run && test -s stories.jsonl -a -s acts.safetensors -a -s sae/train.csv -a -s sae/loss.svg"
-         " -a -s sae/l1_mse.svg -a -s features.json -a -s features.svg -a -s active.svg -a -s answers.jsonl");
+         " -a -s sae/l1_mse.svg -a -s features.json -a -s features.svg -a -s active.svg -a -s answers.jsonl"
+         " -a -s eval.json -a -s control.jsonl -a -s control.json -a -s heldout.safetensors -a -s "
+         "report.html");
     good("rm " DIR "/run/answers.md");
     good(EXPERIMENT " 1");
     CHECK(strstr(out, "generate -m") == NULL && strstr(out, "train -a") == NULL);

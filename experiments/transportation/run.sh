@@ -1,21 +1,28 @@
 #!/bin/sh
-# The transportation experiment, from a model to edited answers:
+# The transportation experiment, from a model to edited answers and one page that shows it all:
 #
 #   run.sh MODEL_DIR OUT_DIR [LAYER]
 #
 # stories.jsonl       300 stories, one per prompt                     qwen generate
+# heldout.jsonl       150 stories from other sentences, never trained on
 # acts.safetensors    residual stream of the generated tokens         sae capture
+# heldout.safetensors the same of the held-out stories
 # sae/                20 times as wide SAE, train.csv, loss.svg, ...  sae train
-# features.json, features.txt, features.svg, active.svg               sae features
-# answers.md, .jsonl          original, SAE only, car features, bus features   sae steer
-# answers_kept.md, .jsonl     the same with the SAE's error term kept          sae steer --keep-error
+# features.json, features.txt, features.ids, features.svg, active.svg sae features
+# eval.json, eval.txt       the SAE and the model through it, on held-out stories     sae eval
+# answers.md, .jsonl        original, SAE only, car features, bus features            sae steer
+# answers_kept.md, .jsonl   the same with the SAE's error term kept                   sae steer --keep-error
+# control.json, control.txt, control.jsonl   100 cases with random and opposite features   sae control
+# report.html         all of it on one page                           sae report
 # timings.txt         seconds per step
 #
 # A step whose output is there is skipped: the same command continues where it stopped. To change a setting, use
 # another OUT_DIR. Settings come from the environment:
 #   BIN       where qwen and sae are           (build/ of this repository)
 #   PROMPTS   prompts file                     (prompts.jsonl)
+#   HELDOUT   prompts of the held-out stories  (prompts_heldout.jsonl)
 #   QUESTIONS questions to answer              (questions.jsonl)
+#   CASES     cases of the control             (cases.jsonl)
 #   N_NEW     most tokens per story            (80)
 #   TEMP      temperature of the stories       (0.7)
 #   SEED      of the stories and the training  (42)
@@ -27,7 +34,7 @@
 #   BY        ranking of features              (auroc)
 #   POSITIONS where the SAE goes in            (generated: it was trained on no others)
 #   SCALE     all latents are multiplied by it (0.5)
-#   STRENGTH  added to the chosen features     (4; they reach about 10 in SmolLM2's stories)
+#   STRENGTH  added to the chosen features     (4; they reach about 10 in stories)
 #   KEPT_STRENGTH  the same with the error term kept, where nothing is halved and every position is edited (8)
 #   N_ANSWER  most tokens per answer           (64)
 #   THREADS   threads, 0 = one per core        (0)
@@ -42,7 +49,9 @@ model=$1
 out=$2
 BIN=${BIN:-$here/../../build}
 PROMPTS=${PROMPTS:-$here/prompts.jsonl}
+HELDOUT=${HELDOUT:-$here/prompts_heldout.jsonl}
 QUESTIONS=${QUESTIONS:-$here/questions.jsonl}
+CASES=${CASES:-$here/cases.jsonl}
 N_NEW=${N_NEW:-80}
 TEMP=${TEMP:-0.7}
 SEED=${SEED:-42}
@@ -68,9 +77,11 @@ depth=$(tr -d ' \n' < "$model/config.json" | sed -n 's/.*"num_hidden_layers":\([
 layer=${3:-$((${depth:-0} * 5 / 8))}
 mkdir -p "$out"
 
+say() { printf '\n%s\n' "$*"; }
+
 # Prints a command as it could be typed.
 show() {
-    printf '+'
+    printf '$'
     for word in "$@"; do
         case $word in
         *[!A-Za-z0-9_./,:=@%+-]*) printf " '%s'" "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")" ;;
@@ -113,42 +124,75 @@ took() {
     echo "$(($(date +%s) - start)) s  ${1##*/}" >> "$out/timings.txt"
 }
 
+# The text of line $2 of a stories file, for people.
+story() {
+    sed -n "$2p" "$1" | sed -n 's/.*"text": *"\(.*\)", *"tokens".*/\1/p' | sed 's/\\n/ /g; s/\\"/"/g; s/^/  /'
+}
+
+say "1. The model writes stories about 30 means of transportation, and more from sentences held out for checking."
 step "$out/stories.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$PROMPTS" -o "$out/stories.jsonl" \
     -n "$N_NEW" --temp "$TEMP" --seed "$SEED" --threads "$THREADS"
+step "$out/heldout.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$HELDOUT" -o "$out/heldout.jsonl" \
+    -n "$N_NEW" --temp "$TEMP" --seed "$SEED" --threads "$THREADS"
+echo "  $(wc -l < "$out/stories.jsonl") stories; two of them:"
+story "$out/stories.jsonl" 1
+story "$out/stories.jsonl" 11
 
+say "2. The residual stream behind layer $layer is captured for every token the model wrote."
 step "$out/acts.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/stories.jsonl" \
     -o "$out/acts.safetensors" --threads "$THREADS"
+step "$out/heldout.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/heldout.jsonl" \
+    -o "$out/heldout.safetensors" --threads "$THREADS"
 
+say "3. A sparse autoencoder, $WIDTH as wide, learns to say each of those vectors with a few latents."
 step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/acts.safetensors" -o "$out/sae" --width "$WIDTH" \
     --epochs "$EPOCHS" --l1 "$L1" --batch "$BATCH" --seed "$SEED" --checkpoint-every 100 --resume --threads "$THREADS"
 
-step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
-    --top "$TOP" --by "$BY" --json --threads "$THREADS"
+say "4. Does the model still work with the SAE in its place? On the held-out stories:"
+step_into "$out/eval.txt" "$BIN/sae" eval -m "$model" -s "$out/sae" --prompts "$out/heldout.jsonl" \
+    -o "$out/eval.json" --threads "$THREADS"
+cat "$out/eval.txt"
 
+say "5. Which latents fire for one category and not for the others?"
+step_into "$out/features.txt" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
+    --held-out "$out/heldout.safetensors" --top "$TOP" --by "$BY" --threads "$THREADS"
+step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
+    --held-out "$out/heldout.safetensors" --top "$TOP" --by "$BY" --json --threads "$THREADS"
 step "$out/active.svg" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --by "$BY" \
     --heatmap "$out/features.svg" --bars "$out/active.svg" --threads "$THREADS"
-
-step_into "$out/features.txt" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
-    --top "$TOP" --by "$BY" --threads "$THREADS"
-
 # "LABEL<tab>12,55,90" per category, for the edits below.
 step_into "$out/features.ids" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --ids \
     --top "$TOP" --by "$BY" --threads "$THREADS"
+sed -n '2p; /^car /{p;q;}' "$out/features.txt"
+sed -n '/^bus /{p;q;}' "$out/features.txt"
+sed -n '$p' "$out/features.txt"
 car=$(sed -n 's/^car	//p' "$out/features.ids")
 bus=$(sed -n 's/^bus	//p' "$out/features.ids")
 
+say "6. Surgery: the same questions with the model as it is, through the SAE, and with car or bus features turned up."
 step_into "$out/answers.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts "$QUESTIONS" \
     --positions "$POSITIONS" --set "car=$car" --set "bus=$bus" \
     --op "car features: all *= $SCALE; car += $STRENGTH" \
     --op "bus features: all *= $SCALE; bus += $STRENGTH" \
     -n "$N_ANSWER" -o "$out/answers.jsonl" --threads "$THREADS"
-
 # The same features added to the residual stream itself: what the SAE does not explain stays, nothing is halved.
 step_into "$out/answers_kept.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --prompts "$QUESTIONS" \
     --keep-error --positions all --set "car=$car" --set "bus=$bus" \
     --op "car features: car += $KEPT_STRENGTH" \
     --op "bus features: bus += $KEPT_STRENGTH" \
     -n "$N_ANSWER" -o "$out/answers_kept.jsonl" --threads "$THREADS"
+awk '/^## / { n++ } n == 1' "$out/answers.md"
 
-echo
+say "7. Is it the features? 100 questions never trained on, against random features and the other vehicle's."
+step_into "$out/control.txt" "$BIN/sae" control -m "$model" -s "$out/sae" --cases "$CASES" \
+    --features "$out/features.ids" --positions "$POSITIONS" --scale "$SCALE" --strength "$STRENGTH" \
+    --seed "$SEED" --summary "$out/control.json" -o "$out/control.jsonl" --threads "$THREADS"
+cat "$out/control.txt"
+
+say "8. Everything on one page."
+step "$out/report.html" "$BIN/sae" report -m "$model" -s "$out/sae" -a "$out/acts.safetensors" \
+    --held-out "$out/heldout.safetensors" --answers "$out/answers.jsonl" --answers "$out/answers_kept.jsonl" \
+    --eval "$out/eval.json" --control "$out/control.json" -o "$out/report.html" --threads "$THREADS"
+
+say "Open $out/report.html in a browser. Seconds per step:"
 cat "$out/timings.txt"

@@ -7,8 +7,12 @@ OUT/questions_heldout.jsonl    comparisons of pairs that training never compares
                                says which of the two is new ("pair", "phrasing" or "both")
 
 A pair is held out with all its attributes, in both orders. The pairs that experiments/transportation/questions.jsonl
-compares are held out in any case. An answer names the vehicle at once ("A bus is bigger than a car."), so that a
-feature that stands for a vehicle has a place where it can show.
+compares are held out in any case.
+
+An answer names the vehicle at once, and as stories do ("The bus is bigger than the car."), so that a feature that
+stands for a vehicle in stories has a place where it can show. In training one answer in ten is the wrong way round, as
+in anything that a crowd of people has written: the model learns which answer is right, and that nothing is certain.
+Held-out answers are all right. Questions of taste have no right answer; both vehicles are named equally often.
 """
 import argparse
 import collections
@@ -62,6 +66,9 @@ COMPARE = [
     ("speed", "faster", "slower", 1.4), ("price", "more expensive", "cheaper", 1.8), ("noise", "louder", "quieter", 1.6),
     ("length", "harder to park", "easier to park", 1.6), ("price", "more expensive to own", "cheaper to own", 1.8),
 ]
+TASTE = ["more fun", "nicer", "more comfortable", "more beautiful", "more interesting", "better", "better for a family trip",
+         "safer", "safer in snow", "better for a city"]
+WRONG = 0.1  # share of training comparisons whose answer is the wrong way round
 COUNT = [("people", "carries more passengers", "carries fewer passengers", 2.0)]
 
 TRAIN_ADJ = ["Generally, which is {x}, {a} or {b}?", "Which is {x}, {a} or {b}?", "What is {x}, {a} or {b}?",
@@ -150,19 +157,32 @@ def comparisons(table):
 
 def answer(x, y, phrase, verb, winner):
     other = y if winner == x else x
-    return f"{cap(a(winner))} {phrase if verb else 'is ' + phrase} than {a(other)}."
+    return f"The {winner} {phrase if verb else 'is ' + phrase} than the {other}."
 
 
-def compare_questions(table, held):
+def compare_questions(table, held, rng):
     """Every comparison in all phrasings and both orders, sorted into training and held-out."""
     for x, y, phrase, verb, winner in comparisons(table):
-        new_pair = (x, y) in held
+        new_pair, loser = (x, y) in held, y if winner == x else x
         for forms, new_form in ((TRAIN_DOES if verb else TRAIN_ADJ, False), (HELD_DOES if verb else HELD_ADJ, True)):
             for form, (p, q) in itertools.product(forms, ((x, y), (y, x))):
+                train = not new_pair and not new_form
+                said = loser if train and rng.random() < WRONG else winner
                 yield {"kind": "compare", "labels": [x, y],
                        "held": {(0, 0): "", (1, 0): "pair", (0, 1): "phrasing", (1, 1): "both"}[new_pair, new_form],
                        "prompt": form.format(x=phrase, a=a(p), b=a(q), A=cap(a(p))),
-                       "text": answer(x, y, phrase, verb, winner)}
+                       "text": answer(x, y, phrase, verb, said)}
+
+
+def taste_questions(held, rng):
+    """Comparisons without a right answer, of training pairs in training phrasings."""
+    for x, y in itertools.combinations(VEHICLES, 2):
+        for phrase, form, (p, q) in itertools.product(TASTE, TRAIN_ADJ, ((x, y), (y, x))):
+            said = rng.choice((x, y))
+            if (x, y) not in held:
+                yield {"kind": "taste", "labels": [x, y], "held": "",
+                       "prompt": form.format(x=phrase, a=a(p), b=a(q), A=cap(a(p))),
+                       "text": answer(x, y, phrase, False, said)}
 
 
 def attribute_questions(table):
@@ -170,7 +190,7 @@ def attribute_questions(table):
         return {"kind": "attribute", "labels": [label, *others], "held": "", "prompt": prompt, "text": text}
 
     for label, f in table.items():
-        one, One = a(label), cap(a(label))
+        one, One = a(label), f"The {label}"
         if f.wheels >= 0:
             count = f"{NUMBER[f.wheels]} wheels" if f.wheels else "no wheels"
             for q in (f"How many wheels does {one} have?", f"What number of wheels has {one}?",
@@ -193,13 +213,13 @@ def attribute_questions(table):
     for does, do, where in CAN:
         for label in [x for x, f in table.items() if {f.element, f.power} & where]:
             for q in (f"What {does}?", f"Name a vehicle that {does}.", f"Which vehicle {does}?"):
-                yield row(label, q, f"{cap(a(label))} {does}.")
+                yield row(label, q, f"The {label} {does}.")
 
 
 def open_questions():
     for questions, text, labels in OPEN:
         for q, label in itertools.product(questions, labels):
-            yield {"kind": "open", "labels": [label], "held": "", "prompt": q, "text": text.format(A=cap(a(label)))}
+            yield {"kind": "open", "labels": [label], "held": "", "prompt": q, "text": text.format(A=f"The {label}")}
 
 
 def main():
@@ -210,7 +230,7 @@ def main():
     rng = random.Random(args.seed)
     table = facts()
     held = held_pairs(rng)
-    rows = [*compare_questions(table, held), *open_questions()]
+    rows = [*compare_questions(table, held, rng), *taste_questions(held, rng), *open_questions()]
     # The two-vehicle attribute questions obey the same split.
     rows += [r for r in attribute_questions(table)
              if not (len(r["labels"]) == 2 and tuple(sorted(r["labels"], key=list(table).index)) in held)]
