@@ -150,7 +150,7 @@ int cmd_report(int argc, char **argv) {
         {"-o", "--output", CLI_STRING, &j.out, "REPORT.html", "the page", 1},
         {"--held-out", NULL, CLI_STRING, &j.held_path, "ACTS2.safetensors",
          "activations of other documents, to check features on", 0},
-        {"--answers", NULL, CLI_STRINGS, &j.answer_paths, "ANSWERS.jsonl",
+        {"--answers", NULL, CLI_STRINGS, &j.answer_paths, "[TITLE=]FILE",
          "answers written by sae steer -o; may be repeated", 0},
         {"--eval", NULL, CLI_STRING, &j.eval_path, "EVAL.json", "output of sae eval --json", 0},
         {"--control", NULL, CLI_STRING, &j.control_path, "CONTROL.json", "output of sae control --json", 0},

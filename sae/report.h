@@ -28,12 +28,13 @@ void sae_report_json_close(sae_report_json *j);
 /* What `sae steer -o` wrote: objects {"prompt", "answers": [{"name", "op", "text"}]}, one a line. A line that
  * is anything else is TN_EFORMAT: "answers.jsonl: line 3: …". */
 typedef struct {
-    const char *name;
+    char title[96];
     tn_map map;
     tn_json *questions; /* [n] */
     size_t n;
 } sae_report_answers;
-int sae_report_answers_open(sae_report_answers *out, const char *path, tn_err *e);
+/* `spec` is TITLE=FILE, or FILE, whose name then is the title. */
+int sae_report_answers_open(sae_report_answers *out, const char *spec, tn_err *e);
 void sae_report_answers_close(sae_report_answers *a);
 
 /* The part of a path behind its last '/'. */

@@ -1,6 +1,7 @@
 /* The files a report is made from (report.h), checked as far as the page relies on them. */
 #include "sae/report.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,8 +64,13 @@ static int add_question(sae_report_answers *a, size_t *cap, const char *line, si
     return code;
 }
 
-int sae_report_answers_open(sae_report_answers *out, const char *path, tn_err *e) {
-    *out = (sae_report_answers){.name = sae_report_file_name(path)};
+int sae_report_answers_open(sae_report_answers *out, const char *spec, tn_err *e) {
+    const char *equals = strchr(spec, '='), *path = equals ? equals + 1 : spec;
+    *out = (sae_report_answers){0};
+    if (equals)
+        snprintf(out->title, sizeof out->title, "%.*s", (int)(equals - spec), spec);
+    else
+        snprintf(out->title, sizeof out->title, "%s", sae_report_file_name(path));
     int code = tn_map_file(&out->map, path, e);
     if (code) return code;
     size_t cap = 0, line = 1;

@@ -77,7 +77,7 @@ static void put_repeat(const sae_report *r, tn_buf *b) {
     sae_html_fact(b, "SAE", r->sae_name);
     sae_html_fact(b, "Activations", r->acts_name);
     if (r->held_acts) sae_html_fact(b, "Held-out activations", r->held_name);
-    for (int i = 0; i < r->n_answers; i++) sae_html_fact(b, "Answers", r->answers[i].name);
+    for (int i = 0; i < r->n_answers; i++) sae_html_fact(b, "Answers", r->answers[i].title);
     if (r->eval) sae_html_fact(b, "Evaluation", r->eval->name);
     if (r->control) sae_html_fact(b, "Controls", r->control->name);
     tn_buf_puts(b, "</dl>\n");

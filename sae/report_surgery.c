@@ -97,7 +97,7 @@ void sae_report_surgery(const sae_report *r, tn_buf *b) {
     for (int i = 0; i < r->n_answers; i++) {
         if (r->n_answers > 1) {
             tn_buf_puts(b, "<h3>");
-            sae_svg_escape(b, r->answers[i].name);
+            sae_svg_escape(b, r->answers[i].title);
             tn_buf_puts(b, "</h3>\n");
         }
         put_first(r->answers[i].questions[0], b);

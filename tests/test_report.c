@@ -309,7 +309,7 @@ static void the_command_writes_a_page(void) {
     write_inputs();
     int code =
         test_shell(REPORT "-o " DIR "/a.html --held-out " DIR "/held.safetensors --answers " DIR
-                          "/answers.jsonl --answers " DIR "/answers.jsonl --eval " DIR
+                          "/answers.jsonl --answers 'With <care>=" DIR "/answers.jsonl' --eval " DIR
                           "/eval.json --control " DIR "/control.json --title 'A & B' --top 4 --threads 1",
                    out, sizeof out, err, sizeof err);
     if (!CHECK_INT(code, 0)) CHECK_STR(err, "");
@@ -321,6 +321,7 @@ static void the_command_writes_a_page(void) {
         check_page(page.data);
         CHECK_HAS(page.data, "<h1>A &amp; B</h1>");
         CHECK_HAS(page.data, "<h3>answers.jsonl</h3>");
+        CHECK_HAS(page.data, "<h3>With &lt;care&gt;</h3>");
         CHECK_INT(count(page.data, "<svg "), 3); /* the SAE has no train.csv */
         tn_unmap_file(&map);
     }

@@ -47,7 +47,7 @@ fi
 here=$(dirname "$0")
 model=$1
 out=$2
-BIN=${BIN:-$here/../../build}
+BIN=${BIN:-$(cd "$here/../.." && pwd)/build}
 PROMPTS=${PROMPTS:-$here/prompts.jsonl}
 HELDOUT=${HELDOUT:-$here/prompts_heldout.jsonl}
 QUESTIONS=${QUESTIONS:-$here/questions.jsonl}
@@ -191,7 +191,8 @@ cat "$out/control.txt"
 
 say "8. Everything on one page."
 step "$out/report.html" "$BIN/sae" report -m "$model" -s "$out/sae" -a "$out/acts.safetensors" \
-    --held-out "$out/heldout.safetensors" --answers "$out/answers.jsonl" --answers "$out/answers_kept.jsonl" \
+    --held-out "$out/heldout.safetensors" --answers "The SAE in place of layer $layer=$out/answers.jsonl" \
+    --answers "The same features added, the SAE's error kept=$out/answers_kept.jsonl" \
     --eval "$out/eval.json" --control "$out/control.json" -o "$out/report.html" --threads "$THREADS"
 
 say "Open $out/report.html in a browser. Seconds per step:"

@@ -44,7 +44,10 @@ def rows(path):
 def generate(args, model, prompts, out, extra):
     """Answers of `model`, read from `out` when they are there already for just these prompts."""
     source = out.with_name(out.stem + ".prompts.jsonl")
-    source.write_text("".join(json.dumps(p) + "\n" for p in prompts), encoding="utf-8")
+    text = "".join(json.dumps(p) + "\n" for p in prompts)
+    if out.exists() and source.exists() and source.read_text(encoding="utf-8") == text:
+        return rows(out)
+    source.write_text(text, encoding="utf-8")
     command = [str(args.build / "qwen"), "generate", "-m", str(model), "--jsonl", str(source), "-o", str(out),
                "--seed", str(args.seed), "--threads", str(args.threads), *extra]
     print("$", " ".join(command), flush=True)
