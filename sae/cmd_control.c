@@ -1,9 +1,9 @@
 /* sae control: does turning up a category's features move answers to it, and would random features do as
  * well?
  *
- * Every case is answered in five ways, greedily: by the model ("original"), through the SAE ("SAE only"), and
- * with z <- scale * z, z[features] += strength, where the features are TARGET's ("target"), equally many
- * random ones ("random"), or OTHER's ("other").
+ * Every case is answered in six ways, greedily: by the model ("original"), through the SAE ("SAE only"), and
+ * with z <- scale * z, z[features] += strength, where the features are none ("scaled"), TARGET's ("target"),
+ * equally many random ones ("random"), or OTHER's ("other").
  */
 #include "sae/cmd_control.h"
 #include "sae/cmd_placed.h"
@@ -250,11 +250,12 @@ static int show(const control_settings *s, const sae_tally *tallies, tn_err *e) 
 static const char summary[] =
     "Does turning up a category's features move answers to it, and would other features do as well? Cases "
     "are\n"
-    "lines {\"prompt\": \"...\", \"label\": TARGET, \"other\": OTHER}. Each is answered five times, without "
+    "lines {\"prompt\": \"...\", \"label\": TARGET, \"other\": OTHER}. Each is answered six times, without "
     "chance:\n"
     "\n"
     "  original   by the model as it is\n"
     "  SAE only   with the SAE's reconstruction in its place\n"
+    "  scaled     z = z * scale, and nothing added: what halving alone does\n"
     "  target     z = z * scale, and z + strength for TARGET's features\n"
     "  random     the same with as many features drawn from those FEATURES.ids lists for no label; every "
     "case\n"
@@ -285,7 +286,7 @@ int cmd_control(int argc, char **argv) {
         {"--seed", NULL, CLI_U64, &j.s.seed, "N", "seed of the random features (42)", 0},
         {"--json", NULL, CLI_FLAG, &j.s.json, NULL, "one JSON object instead of the table", 0},
         {"--summary", NULL, CLI_STRING, &j.s.summary, "OUT.json", "write that JSON object to a file too", 0},
-        {"-o", "--output", CLI_STRING, &j.s.out, "OUT.jsonl", "write every case with its five answers", 0},
+        {"-o", "--output", CLI_STRING, &j.s.out, "OUT.jsonl", "write every case with its six answers", 0},
         {"--threads", NULL, CLI_INT, &j.s.threads, "N", "threads (0: one per core)", 0},
         {0},
     };

@@ -6,7 +6,7 @@
 #include "sae/commands.h"
 #include "sae/control.h"
 
-enum { WAY_ORIGINAL, WAY_SAE_ONLY, WAY_TARGET, WAY_RANDOM, WAY_OTHER, N_WAYS };
+enum { WAY_ORIGINAL, WAY_SAE_ONLY, WAY_SCALED, WAY_TARGET, WAY_RANDOM, WAY_OTHER, N_WAYS };
 
 typedef struct {
     const char *model, *sae_dir, *cases_path, *features_path, *out, *summary;

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const way_names[N_WAYS] = {"original", "SAE only", "target", "random", "other"};
+static const char *const way_names[N_WAYS] = {"original", "SAE only", "scaled", "target", "random", "other"};
 
 static void put_int(tn_json_out *w, const char *key, int64_t v) {
     tn_json_key(w, key);

@@ -66,8 +66,7 @@ int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e
     tok_stream stream = {.n_pending = 0};
     int code = TN_OK;
     for (size_t i = 0; i < answer->len && !code; i++)
-        if (!tok_is_special(w->text.tok, answer->data[i]))
-            code = tok_stream_push(w->text.tok, &stream, answer->data[i], out, e);
+        code = qwen_text_push(&w->text, &stream, answer->data[i], out, e);
     if (code) return code;
     tok_stream_end(&stream, out);
     tn_buf_add(out, "", 1); /* so that an empty text is a string too */

@@ -133,6 +133,7 @@ static void put_control_way(tn_json way, tn_buf *b) {
     } ways[] = {
         {"original", "the model as it is"},
         {"SAE only", "the list replaced by the SAE's copy of it"},
+        {"scaled", "all features scaled, none turned up"},
         {"target", "features of the target turned up"},
         {"random", "as many other features, drawn at random"},
         {"other", "features of the other candidate"},

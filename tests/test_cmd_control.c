@@ -163,9 +163,9 @@ static void forced_answers_are_counted(void) {
     if (!good(FORCED "--json")) return;
     CHECK_HAS(out, "\"cases\": 3");
     CHECK_HAS(out, "\"already_target\": 0");
-    check_way(2, 2, 2, 0, 0, 1);
-    check_way(4, 1, 1, 2, 0, 0);
-    CHECK_INT(way_count(3, "target") + way_count(3, "other"), 0); /* features nobody lists say nothing */
+    check_way(3, 2, 2, 0, 0, 1);
+    check_way(5, 1, 1, 2, 0, 0);
+    CHECK_INT(way_count(4, "target") + way_count(4, "other"), 0); /* features nobody lists say nothing */
     good(FORCED);
     CHECK_HAS(out, "3 cases, all positions, all *= 0; features += 10\n");
     CHECK_HAS(out, "name TARGET already: 0; the other 3 can move\n");
@@ -176,18 +176,19 @@ static void forced_answers_are_counted(void) {
     snprintf(text, sizeof text, "%c\t0\n%c\t7,1\n%c\t8\nw w\t1\n", x, y, z);
     write_text(DIR "/forced.ids", text);
     good(FORCED "--json");
-    CHECK_INT(way_count(2, "moved"), 2);
+    CHECK_INT(way_count(3, "moved"), 2);
     good(FORCED "--json --top 1");
-    CHECK_INT(way_count(2, "moved"), 1);
+    CHECK_INT(way_count(3, "moved"), 1);
 }
 
 /* Answers of `sae steer` to the first case, in `out`. */
 static int steer(const char *options) {
     char command[1024];
     snprintf(command, sizeof command,
-             SAE "steer -m " MODEL " -s " DIR
-                 "/random -p 'Which is bigger?' --op 'target: all *= 0.5; 1,2,9 += 4' "
-                 "--op 'other: all *= 0.5; 3,5,11,20 += 4' -n 12 --json %s",
+             SAE
+             "steer -m " MODEL " -s " DIR
+             "/random -p 'Which is bigger?' --op 'scaled: all *= 0.5' --op 'target: all *= 0.5; 1,2,9 += 4' "
+             "--op 'other: all *= 0.5; 3,5,11,20 += 4' -n 12 --json %s",
              options);
     return good(command);
 }
@@ -215,9 +216,9 @@ static void answers_are_those_of_steer(void) {
     static const char *const settings[] = {"--positions generated", "--positions all", "--positions prompt",
                                            "--positions generated --keep-error",
                                            "--positions all --keep-error"};
-    static const char *const names[] = {"original", "SAE only", "target", "other"};
+    static const char *const names[] = {"original", "SAE only", "scaled", "target", "other"};
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-        char command[1024], lines[8192], want[1024], got[1024];
+        char command[1024], lines[16384], want[1024], got[1024];
         snprintf(command, sizeof command, CONTROL "%s -o " DIR "/out.jsonl && cat " DIR "/out.jsonl >&2",
                  settings[i]);
         CHECK_INT(test_shell(command, out, sizeof out, lines, sizeof lines), 0);

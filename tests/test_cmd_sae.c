@@ -279,8 +279,8 @@ static void an_sae_must_fit_the_model(void) {
 }
 
 #define EXPERIMENT                                                                                           \
-    "BIN=" BUILD_DIR " PROMPTS=" PROMPTS " HELDOUT=" PROMPTS " QUESTIONS=" PROMPTS " CASES=" DIR             \
-    "/cases.jsonl N_NEW=8 TEMP=0 N_ANSWER=4 WIDTH=2x EPOCHS=1 BATCH=8 TOP=2 "                                \
+    "BIN=" BUILD_DIR " PROMPTS=" PROMPTS " HELDOUT=" PROMPTS " PRACTICE=" PROMPTS " QUESTIONS=" PROMPTS      \
+    " CASES=" DIR "/cases.jsonl N_NEW=8 TEMP=0 N_ANSWER=4 WIDTH=2x EPOCHS=1 BATCH=8 TOP=2 "                  \
     "sh experiments/transportation/run.sh " MODEL " " DIR "/run"
 
 static void the_experiment_continues_where_it_stopped(void) {

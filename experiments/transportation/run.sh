@@ -5,8 +5,10 @@
 #
 # stories.jsonl       300 stories, one per prompt                     qwen generate
 # heldout.jsonl       150 stories from other sentences, never trained on
-# acts.safetensors    residual stream of the generated tokens         sae capture
+# practice.jsonl      answers to 300 questions of the kind that surgery will ask about
+# acts.safetensors    residual stream of the stories' generated tokens    sae capture
 # heldout.safetensors the same of the held-out stories
+# train.safetensors   the same of stories and practice answers
 # sae/                20 times as wide SAE, train.csv, loss.svg, ...  sae train
 # features.json, features.txt, features.ids, features.svg, active.svg sae features
 # eval.json, eval.txt       the SAE and the model through it, on held-out stories     sae eval
@@ -21,6 +23,7 @@
 #   BIN       where qwen and sae are           (build/ of this repository)
 #   PROMPTS   prompts file                     (prompts.jsonl)
 #   HELDOUT   prompts of the held-out stories  (prompts_heldout.jsonl)
+#   PRACTICE  prompts of the practice answers  (practice.jsonl; empty: the SAE learns from the stories alone)
 #   QUESTIONS questions to answer              (questions.jsonl)
 #   CASES     cases of the control             (cases.jsonl)
 #   N_NEW     most tokens per story            (80)
@@ -34,9 +37,10 @@
 #   BY        ranking of features              (auroc)
 #   POSITIONS where the SAE goes in            (generated: it was trained on no others)
 #   SCALE     all latents are multiplied by it (0.5)
-#   STRENGTH  added to the chosen features     (4; they reach about 10 in stories)
+#   STRENGTH  added to the chosen features     (5; they reach about 10 in stories)
 #   KEPT_STRENGTH  the same with the error term kept, where nothing is halved and every position is edited (8)
 #   N_ANSWER  most tokens per answer           (64)
+#   N_PRACTICE  most tokens per practice answer (32)
 #   THREADS   threads, 0 = one per core        (0)
 set -eu
 
@@ -50,6 +54,7 @@ out=$2
 BIN=${BIN:-$(cd "$here/../.." && pwd)/build}
 PROMPTS=${PROMPTS:-$here/prompts.jsonl}
 HELDOUT=${HELDOUT:-$here/prompts_heldout.jsonl}
+PRACTICE=${PRACTICE-$here/practice.jsonl}
 QUESTIONS=${QUESTIONS:-$here/questions.jsonl}
 CASES=${CASES:-$here/cases.jsonl}
 N_NEW=${N_NEW:-80}
@@ -63,9 +68,10 @@ TOP=${TOP:-10}
 BY=${BY:-auroc}
 POSITIONS=${POSITIONS:-generated}
 SCALE=${SCALE:-0.5}
-STRENGTH=${STRENGTH:-4}
+STRENGTH=${STRENGTH:-5}
 KEPT_STRENGTH=${KEPT_STRENGTH:-8}
 N_ANSWER=${N_ANSWER:-64}
+N_PRACTICE=${N_PRACTICE:-32}
 THREADS=${THREADS:-0}
 
 if [ ! -f "$model/config.json" ]; then
@@ -138,14 +144,27 @@ echo "  $(wc -l < "$out/stories.jsonl") stories; two of them:"
 story "$out/stories.jsonl" 1
 story "$out/stories.jsonl" 11
 
+# The SAE is to work while the model answers questions, so it learns from answers too; its features are still those
+# that are found in the stories.
+training=$out/stories.jsonl
+if [ -n "$PRACTICE" ]; then
+    step "$out/practice.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$PRACTICE" -o "$out/practice.jsonl" \
+        -n "$N_PRACTICE" --seed "$SEED" --threads "$THREADS"
+    training=$out/training.jsonl
+    step_into "$training" cat "$out/stories.jsonl" "$out/practice.jsonl"
+fi
+
 say "2. The residual stream behind layer $layer is captured for every token the model wrote."
 step "$out/acts.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/stories.jsonl" \
     -o "$out/acts.safetensors" --threads "$THREADS"
 step "$out/heldout.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/heldout.jsonl" \
     -o "$out/heldout.safetensors" --threads "$THREADS"
 
+step "$out/train.safetensors" "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$training" \
+    -o "$out/train.safetensors" --threads "$THREADS"
+
 say "3. A sparse autoencoder, $WIDTH as wide, learns to say each of those vectors with a few latents."
-step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/acts.safetensors" -o "$out/sae" --width "$WIDTH" \
+step "$out/sae/sae_weights.safetensors" "$BIN/sae" train -a "$out/train.safetensors" -o "$out/sae" --width "$WIDTH" \
     --epochs "$EPOCHS" --l1 "$L1" --batch "$BATCH" --seed "$SEED" --checkpoint-every 100 --resume --threads "$THREADS"
 
 say "4. Does the model still work with the SAE in its place? On the held-out stories:"

@@ -8,7 +8,8 @@ sentences of experiments/transportation:
   on vehicle   after the opening sentence the story names its vehicle, and no other vehicle more often
   length       30 to 60 words
   opening      the story begins with the sentence, letter for letter
-  clean        common English words only (or words of the prompt), finished sentences, no phrase of 6 words twice
+  clean        English words only (known to wordfreq with a Zipf frequency of 1.5 or more, or of the prompt), finished
+               sentences, no phrase of 6 words twice
   perplexity   of all stories under SmolLM2-135M-Instruct, next to that of the stories which SmolLM2 itself writes from
                the same prompts with the same settings; each story stands alone, behind <|endoftext|>
 
@@ -29,7 +30,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from filter_stories import ALSO, vocabulary, words
+from wordfreq import zipf_frequency
+
+from filter_stories import ALSO, words
 from make_sentences import ASK, ROOT, held_out
 from vehicles import VEHICLES
 
@@ -64,14 +67,19 @@ def mentions(label, text, also=()):
     return sum(len(re.findall(rf"\b{re.escape(name)}(?:s|es|'s)?\b", text)) for name in (label, *also))
 
 
-def story_checks(story, label, sentence, known):
+def english(word):
+    """"oneterghtened" is not; "stationmaster" is."""
+    return all(zipf_frequency(part, "en") >= 1.5 for part in word.split("'") if len(part) > 1)
+
+
+def story_checks(story, label, sentence):
     text = story.strip()
     rest = text[len(sentence):] if text.startswith(sentence) else re.sub(r"^.*?[.!?]\"?(?: |$)", "", text, count=1)
     own = mentions(label, rest, ALSO.get(label, "").split())
     others = max(mentions(x, rest) for x in VEHICLES if x != label and x not in ALSO.get(label, "").split())
     given = {w.lower() for w in words(sentence)}
     spoken = words(text.lower())
-    strange = [w for w in spoken if w not in given and w.strip("'") not in known and w.split("'")[0] not in known]
+    strange = [w for w in spoken if w not in given and not english(w)]
     six = list(zip(*(spoken[i:] for i in range(6))))
     clean = (not strange and text[-1:] in '.!?"' and len(set(six)) == len(six)
              and bool(re.fullmatch(r"[A-Za-z0-9 ,.;:!?'\"-]+", text)))
@@ -105,8 +113,7 @@ def stories(args, out):
     prompts = [{"label": s["label"], "prompt": ASK.format(s["sentence"])} for s in sentences]
     settings = ["-n", "96", "--temp", str(args.temp)]
     made = generate(args, args.model, prompts, out / "stories.jsonl", settings)
-    known = vocabulary()
-    checks = [story_checks(m["text"], s["label"], s["sentence"], known) for m, s in zip(made, sentences)]
+    checks = [story_checks(m["text"], s["label"], s["sentence"]) for m, s in zip(made, sentences)]
     lengths = sorted(len(m["text"].split()) for m in made)
     print(f"\n{len(made)} stories from held-out sentences, temperature {args.temp}")
     for name in checks[0]:
@@ -120,7 +127,7 @@ def stories(args, out):
     judge = AutoModelForCausalLM.from_pretrained(args.judge, dtype=torch.float32).eval()
     ours = perplexity(judge, tok, [m["text"].strip() for m in made])
     theirs = perplexity(judge, tok, [m["text"].strip() for m in reference])
-    ref = [story_checks(m["text"], s["label"], s["sentence"], known) for m, s in zip(reference, sentences)]
+    ref = [story_checks(m["text"], s["label"], s["sentence"]) for m, s in zip(reference, sentences)]
     print(f"  perplexity under SmolLM2     {ours:.1f}; of SmolLM2's own stories {theirs:.1f}: ratio {ours / theirs:.2f}")
     print("  SmolLM2 itself:              " + ", ".join(f"{n} {percent(c[n] for c in ref).strip()}" for n in ref[0]))
     alone = perplexity(judge, tok, [s["sentence"] for s in sentences])
