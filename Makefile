@@ -1,5 +1,5 @@
-# Scalpel. `make` builds the commands and the library into build/, `make test` runs every test,
-# `make help` lists the rest. Needs a C11 compiler and make; OpenMP is used when the compiler has it.
+# Scalpel. `make` builds the commands and the library into build/, `make demo` runs the experiment, `make test`
+# every test, `make help` lists the rest. Needs a C11 compiler and make; OpenMP is used when the compiler has it.
 
 CC    ?= cc
 AR    ?= ar
@@ -89,8 +89,24 @@ $(OBJ)/tests/test_main.o: CFLAGS_ALL += -I$(BUILD)
 $(OBJ)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
 
-test: all $(OBJ)/tests/run
+# The program that README.md shows.
+$(BUILD)/example: $(OBJ)/docs/example.o $(BUILD)/libscalpel.a
+	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
+
+test: all $(BUILD)/example $(OBJ)/tests/run
 	@$(OBJ)/tests/run
+
+# The whole experiment. The embedded model's takes a minute and starts anew each time; with MODEL=DIR it may take
+# long, so that it continues where it was stopped.
+EMBEDDED := models/vehicles-4m
+MODEL    ?= $(EMBEDDED)
+LAYER    ?=
+DEMO     := $(BUILD)/demo$(if $(filter-out $(EMBEDDED),$(MODEL)),-$(notdir $(MODEL:%/=%)))
+
+demo:
+	@$(MAKE) -j2 all
+	@$(if $(filter $(EMBEDDED),$(MODEL)),rm -rf $(DEMO))
+	@BIN=$(BUILD) experiments/transportation/run.sh $(MODEL) $(DEMO) $(LAYER)
 
 format:
 	clang-format -i $(filter-out tokenizer/unicode_tables.h,$(wildcard */*.c */*.h))
@@ -101,11 +117,13 @@ clean:
 help:
 	@echo 'make              the commands qwen, sae, convert and libscalpel in $(BUILD)/'
 	@echo 'make test         build and run every test; ONLY="json forward" picks files'
+	@echo 'make demo         the whole experiment on the embedded model; report in $(BUILD)/demo/report.html'
+	@echo '                  MODEL=DIR LAYER=15 uses another model, report in $(BUILD)/demo-NAME/'
 	@echo 'make format       clang-format over all sources'
 	@echo 'make clean        remove $(BUILD)/, downloaded assets included'
 	@echo 'Variables: CC=clang  OMP=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
 
 FORCE:
-.PHONY: all test format clean help FORCE
+.PHONY: all test demo format clean help FORCE
 .DELETE_ON_ERROR:
 -include $(wildcard $(OBJ)/*/*.d)

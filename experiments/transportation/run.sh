@@ -5,12 +5,13 @@
 #
 # stories.jsonl       300 stories, one per prompt                     qwen generate
 # heldout.jsonl       150 stories from other sentences, never trained on
-# practice.jsonl      answers to 300 questions of the kind that surgery will ask about
+# practice.jsonl      answers to 450 questions of the kind that surgery will ask about
 # acts.safetensors    residual stream of the stories' generated tokens    sae capture
 # heldout.safetensors the same of the held-out stories
 # train.safetensors   the same of stories and practice answers
 # sae/                20 times as wide SAE, train.csv, loss.svg, ...  sae train
-# features.json, features.txt, features.ids, features.svg, active.svg sae features
+# best.txt, features.svg, active.svg            the best feature of every category    sae features
+# features.txt, features.json, features.ids     the ten best
 # eval.json, eval.txt       the SAE and the model through it, on held-out stories     sae eval
 # answers.md, .jsonl        original, SAE only, car features, bus features            sae steer
 # answers_kept.md, .jsonl   the same with the SAE's error term kept                   sae steer --keep-error
@@ -27,7 +28,8 @@
 #   QUESTIONS questions to answer              (questions.jsonl)
 #   CASES     cases of the control             (cases.jsonl)
 #   N_NEW     most tokens per story            (80)
-#   TEMP      temperature of the stories       (0.7)
+#   TEMP      temperature of the stories       (0.9)
+#   MIN_P     ... without tokens below MIN_P times the likeliest (0.1)
 #   SEED      of the stories and the training  (42)
 #   WIDTH     latents                          (20x)
 #   EPOCHS    passes over the activations      (20)
@@ -58,7 +60,8 @@ PRACTICE=${PRACTICE-$here/practice.jsonl}
 QUESTIONS=${QUESTIONS:-$here/questions.jsonl}
 CASES=${CASES:-$here/cases.jsonl}
 N_NEW=${N_NEW:-80}
-TEMP=${TEMP:-0.7}
+TEMP=${TEMP:-0.9}
+MIN_P=${MIN_P:-0.1}
 SEED=${SEED:-42}
 WIDTH=${WIDTH:-20x}
 EPOCHS=${EPOCHS:-20}
@@ -137,9 +140,9 @@ story() {
 
 say "1. The model writes stories about 30 means of transportation, and more from sentences held out for checking."
 step "$out/stories.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$PROMPTS" -o "$out/stories.jsonl" \
-    -n "$N_NEW" --temp "$TEMP" --seed "$SEED" --threads "$THREADS"
+    -n "$N_NEW" --temp "$TEMP" --min-p "$MIN_P" --seed "$SEED" --threads "$THREADS"
 step "$out/heldout.jsonl" "$BIN/qwen" generate -m "$model" --jsonl "$HELDOUT" -o "$out/heldout.jsonl" \
-    -n "$N_NEW" --temp "$TEMP" --seed "$SEED" --threads "$THREADS"
+    -n "$N_NEW" --temp "$TEMP" --min-p "$MIN_P" --seed "$SEED" --threads "$THREADS"
 echo "  $(wc -l < "$out/stories.jsonl") stories; two of them:"
 story "$out/stories.jsonl" 1
 story "$out/stories.jsonl" 11
@@ -173,18 +176,17 @@ step_into "$out/eval.txt" "$BIN/sae" eval -m "$model" -s "$out/sae" --prompts "$
 cat "$out/eval.txt"
 
 say "5. Which latents fire for one category and not for the others?"
+step_into "$out/best.txt" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
+    --held-out "$out/heldout.safetensors" --by "$BY" --heatmap "$out/features.svg" --bars "$out/active.svg" \
+    --threads "$THREADS"
 step_into "$out/features.txt" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
     --held-out "$out/heldout.safetensors" --top "$TOP" --by "$BY" --threads "$THREADS"
 step_into "$out/features.json" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" -m "$model" --all \
     --held-out "$out/heldout.safetensors" --top "$TOP" --by "$BY" --json --threads "$THREADS"
-step "$out/active.svg" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --by "$BY" \
-    --heatmap "$out/features.svg" --bars "$out/active.svg" --threads "$THREADS"
 # "LABEL<tab>12,55,90" per category, for the edits below.
 step_into "$out/features.ids" "$BIN/sae" features -s "$out/sae" -a "$out/acts.safetensors" --all --ids \
     --top "$TOP" --by "$BY" --threads "$THREADS"
-sed -n '2p; /^car /{p;q;}' "$out/features.txt"
-sed -n '/^bus /{p;q;}' "$out/features.txt"
-sed -n '$p' "$out/features.txt"
+sed -n '2p; /^car /p; /^bus /p; $p' "$out/best.txt"
 car=$(sed -n 's/^car	//p' "$out/features.ids")
 bus=$(sed -n 's/^bus	//p' "$out/features.ids")
 

@@ -11,7 +11,7 @@ sentences of experiments/transportation:
   clean        English words only (known to wordfreq with a Zipf frequency of 1.5 or more, or of the prompt), finished
                sentences, no phrase of 6 words twice
   perplexity   of all stories under SmolLM2-135M-Instruct, next to that of the stories which SmolLM2 itself writes from
-               the same prompts with the same settings; each story stands alone, behind <|endoftext|>
+               the same prompts at temperature 0.7; each story stands alone, behind <|endoftext|>
 
 Questions are drawn from questions_heldout.jsonl: new pairs, new phrasings, both. An answer is right when it is the
 expected sentence; "vehicle" counts those that name the right vehicle first.
@@ -111,18 +111,18 @@ def percent(flags):
 def stories(args, out):
     sentences = held_out()[::args.every]
     prompts = [{"label": s["label"], "prompt": ASK.format(s["sentence"])} for s in sentences]
-    settings = ["-n", "96", "--temp", str(args.temp)]
-    made = generate(args, args.model, prompts, out / "stories.jsonl", settings)
+    made = generate(args, args.model, prompts, out / "stories.jsonl",
+                    ["-n", "96", "--temp", str(args.temp), "--min-p", str(args.min_p)])
     checks = [story_checks(m["text"], s["label"], s["sentence"]) for m, s in zip(made, sentences)]
     lengths = sorted(len(m["text"].split()) for m in made)
-    print(f"\n{len(made)} stories from held-out sentences, temperature {args.temp}")
+    print(f"\n{len(made)} stories from held-out sentences, temperature {args.temp}, min-p {args.min_p}")
     for name in checks[0]:
         print(f"  {name:28s} {percent(c[name] for c in checks)}")
     print(f"  {'on vehicle, length and clean':28s} "
           f"{percent(c['on vehicle'] and c['length'] and c['clean'] for c in checks)}")
     print(f"  words: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
 
-    reference = generate(args, args.judge, prompts, out / f"judge_{args.every}_{args.temp}.jsonl", settings)
+    reference = generate(args, args.judge, prompts, out / f"judge_{args.every}.jsonl", ["-n", "96", "--temp", "0.7"])
     tok = AutoTokenizer.from_pretrained(args.judge)
     judge = AutoModelForCausalLM.from_pretrained(args.judge, dtype=torch.float32).eval()
     ours = perplexity(judge, tok, [m["text"].strip() for m in made])
@@ -161,7 +161,8 @@ def main():
     args.add_argument("--work", type=pathlib.Path, default=WORK)
     args.add_argument("--every", type=int, default=1, help="only every N-th sentence")
     args.add_argument("--questions", type=int, default=200, help="questions of each kind")
-    args.add_argument("--temp", type=float, default=0.7)
+    args.add_argument("--temp", type=float, default=0.9)
+    args.add_argument("--min-p", type=float, default=0.1)
     args.add_argument("--seed", type=int, default=42)
     args.add_argument("--threads", type=int, default=1)
     args = args.parse_args()

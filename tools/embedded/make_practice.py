@@ -2,8 +2,9 @@
 
     python tools/embedded/make_practice.py
 
-Writes experiments/transportation/practice.jsonl: 300 lines {"label", "prompt"}, questions that the model was trained on
-(no held-out pair, no held-out phrasing). Every vehicle is the right answer, and the label, of ten.
+Writes experiments/transportation/practice.jsonl: 450 lines {"label", "prompt"}, questions that the model was trained on
+(no held-out pair, no held-out phrasing). In 300 of them vehicles are compared; every vehicle is the right answer, and
+the label, of ten. The others, from build/embedded/questions_train.jsonl, are of taste, of attributes, and open.
 """
 import argparse
 import collections
@@ -20,6 +21,8 @@ def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--per-label", type=int, default=10)
     args.add_argument("--seed", type=int, default=13)
+    args.add_argument("--per-kind", type=int, default=50)
+    args.add_argument("--questions", type=pathlib.Path, default=ROOT / "build/embedded/questions_train.jsonl")
     args.add_argument("--questions-seed", type=int, default=3, help="the seed make_questions.py chose held-out pairs with")
     args.add_argument("-o", "--output", type=pathlib.Path, default=ROOT / "experiments/transportation/practice.jsonl")
     args = args.parse_args()
@@ -35,6 +38,12 @@ def main():
             p, q = rng.sample((x, y), 2)
             form = rng.choice(TRAIN_DOES if verb else TRAIN_ADJ)
             rows.append({"label": label, "prompt": form.format(x=phrase, a=a(p), b=a(q), A=cap(a(p)))})
+    kinds = collections.defaultdict(list)
+    with args.questions.open(encoding="utf-8") as lines:
+        for question in map(json.loads, lines):
+            kinds[question["kind"]].append({"label": question["labels"][0], "prompt": question["prompt"]})
+    for kind in ("taste", "attribute", "open"):
+        rows += rng.sample(kinds[kind], args.per_kind)
     rng.shuffle(rows)
     with args.output.open("w", encoding="utf-8") as out:
         for row in rows:
