@@ -65,7 +65,7 @@ static void print_feature(const job *j, int c, int i, tn_buf *text) {
         snprintf(held, sizeof held, " %8s", "-");
     else if (j->held_path)
         snprintf(held, sizeof held, " %8.3f", (double)auroc);
-    printf("%-14s %8d %6.3f%s %9.4f %9.4f %7.1f%% %7.1f%% %8.3f", label_of(j, c), (int)s->feature,
+    printf("%-15s %8d %6.3f%s %9.4f %9.4f %7.1f%% %7.1f%% %8.3f", label_of(j, c), (int)s->feature,
            (double)s->auroc, held, (double)s->mean_in, (double)s->mean_out, 100.0 * (double)s->rate_in,
            100.0 * (double)s->rate_out, (double)s->max_in);
     const sae_example *x = examples_of(j, s->feature);
@@ -80,13 +80,13 @@ static void print_feature(const job *j, int c, int i, tn_buf *text) {
 static void print_table(const job *j) {
     printf("%s of %s, %d features, %zu documents, %zu tokens\n", j->sae.cfg.hook_name, j->sae_dir,
            j->sae.cfg.d_sae, j->acts.n_docs, j->acts.n);
-    printf("%-14s %8s %6s%s %9s %9s %8s %8s %8s%s\n", "label", "feature", "AUROC",
+    printf("%-15s %8s %6s%s %9s %9s %8s %8s %8s%s\n", "label", "feature", "AUROC",
            j->held_path ? " held out" : "", "mean in", "mean out", "fires in", "out", "max",
            j->tok ? "  strongest at" : "");
     tn_buf text = TN_BUF_INIT;
     for (int c = 0; c < j->ranking.n; c++) {
         for (int i = 0; i < j->ranking.counts[c]; i++) print_feature(j, c, i, &text);
-        if (j->ranking.counts[c] == 0) printf("%-14s no feature fires\n", label_of(j, c));
+        if (j->ranking.counts[c] == 0) printf("%-15s no feature fires\n", label_of(j, c));
     }
     tn_buf_free(&text);
     if (!j->held_path) return;
