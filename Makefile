@@ -96,7 +96,7 @@ $(BUILD)/example: $(OBJ)/docs/example.o $(BUILD)/libscalpel.a
 test: all $(BUILD)/example $(OBJ)/tests/run
 	@$(OBJ)/tests/run
 
-# The whole experiment. The embedded model's takes a minute and starts anew each time; with MODEL=DIR it may take
+# The whole experiment. The embedded model's takes a minute and a half and starts anew each time; with MODEL=DIR it may take
 # long, so that it continues where it was stopped.
 EMBEDDED := models/vehicles-4m
 MODEL    ?= $(EMBEDDED)

@@ -9,8 +9,8 @@ static int turn_down(void *factor, const qwen_tap *tap) { /* rows x [n, d]: to l
 
 int main(void) {
     tn_err e;
-    qwen_text t;
-    qwen_state *s;
+    qwen_text t = {0};
+    qwen_state *s = NULL;
     tok_ids ids = TOK_IDS_INIT;
     tn_buf out = TN_BUF_INIT;
     float factor = 0.1f;
@@ -30,5 +30,9 @@ int main(void) {
         if (!code) code = qwen_text_decode(&t, &best, 1, &out, &e);
     }
     printf("%s\n", code ? e.msg : out.data);
+    tn_buf_free(&out);
+    tok_ids_free(&ids);
+    qwen_state_free(s);
+    qwen_text_close(&t);
     return code != 0;
 }

@@ -267,7 +267,7 @@ static const char summary[] =
     "\"car\"). A case has moved when its answer names TARGET and the original answer does not.";
 
 int cmd_control(int argc, char **argv) {
-    job j = {.s = {.scale = 0.5f, .strength = 4.0f, .max_new = 24, .seed = 42},
+    job j = {.s = {.scale = 0.5f, .strength = 5.0f, .max_new = 24, .seed = 42},
              .positions_name = "generated"};
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.s.model, "DIR", "Hugging Face model directory", 1},
@@ -276,7 +276,7 @@ int cmd_control(int argc, char **argv) {
         {"--features", NULL, CLI_STRING, &j.s.features_path, "FEATURES.ids",
          "what sae features --all --ids prints", 1},
         {"--scale", NULL, CLI_FLOAT, &j.s.scale, "X", "all latents are multiplied by it (0.5)", 0},
-        {"--strength", NULL, CLI_FLOAT, &j.s.strength, "X", "added to the chosen features (4)", 0},
+        {"--strength", NULL, CLI_FLOAT, &j.s.strength, "X", "added to the chosen features (5)", 0},
         {"--top", NULL, CLI_INT, &j.s.top, "K", "only the first K features of each label (0: all)", 0},
         {"--positions", NULL, CLI_STRING, &j.positions_name, "WHICH", "generated (default), all or prompt",
          0},

@@ -9,7 +9,7 @@
 #include "tensor/json.h"
 #include "tensor/os.h"
 
-#include <math.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,7 +48,7 @@ static int check_options(job *j, tn_err *e) {
     if (j->prompts_path && j->ctx) return tn_fail(e, TN_EARG, "--ctx goes with --text");
     if (j->ctx == 0) j->ctx = DEFAULT_WINDOW;
     if (j->ctx < 2) return tn_fail(e, TN_EARG, "--ctx must be at least 2");
-    if (j->limit < 0) return tn_fail(e, TN_EARG, "--limit must be at least 1");
+    if (j->limit < 1) return tn_fail(e, TN_EARG, "--limit must be at least 1");
     return TN_OK;
 }
 
@@ -60,7 +60,7 @@ static int make_room(job *j, size_t count, tn_err *e) {
 }
 
 static size_t limited(const job *j, size_t count) {
-    return j->limit && (size_t)j->limit < count ? (size_t)j->limit : count;
+    return (size_t)j->limit < count ? (size_t)j->limit : count;
 }
 
 static int add_story(job *j, const qwen_prompt *p, tn_err *e) {
@@ -288,7 +288,7 @@ static const char summary[] =
     "  KL               mean KL(original || SAE) over the vocabulary, at the same rows as CE";
 
 int cmd_eval(int argc, char **argv) {
-    job j = {.tokens = TOK_IDS_INIT};
+    job j = {.tokens = TOK_IDS_INIT, .limit = INT_MAX};
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "Hugging Face model directory", 1},
         {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAE directory", 1},

@@ -14,6 +14,7 @@
 #define CONTEXT_AFTER 2
 /* Examples shown per feature in the table; JSON has all SAE_TOP_ROWS. */
 #define SHOWN_EXAMPLES 3
+
 typedef struct {
     const char *sae_dir, *acts_path, *held_path, *model, *label, *by, *heatmap, *bars;
     int all, top, ids, json, threads;
@@ -293,7 +294,7 @@ int cmd_features(int argc, char **argv) {
          "activations of other documents: AUROC there too", 0},
         {"--label", NULL, CLI_STRING, &j.label, "NAME", "features of this label", 0},
         {"--all", NULL, CLI_FLAG, &j.all, NULL, "the best features of every label", 0},
-        {"--top", NULL, CLI_INT, &j.top, "N", "features per label (10; --all: 1)", 0},
+        {"--top", NULL, CLI_INT, &j.top, "N", "features per label (10; a table of --all: 1)", 0},
         {"--by", NULL, CLI_STRING, &j.by, "ORDER", "auroc (default) or diff (difference of means)", 0},
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "show strongest tokens with this model's tokenizer",
          0},

@@ -33,7 +33,7 @@ typedef struct {
     double shift_sq; /* |x - origin|^2 */
     double *shift;   /* [D] sum of x - origin */
     double *origin;  /* [D] the first row: variance does not change when all rows are shifted, and sums of
-                      * small  numbers lose nothing to a large mean */
+                      * small numbers lose nothing to a large mean */
     unsigned char *fired; /* [F] 1 when the latent fired in some row */
     double *block;        /* the one allocation behind the three */
 } sae_eval;

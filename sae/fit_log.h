@@ -15,7 +15,7 @@ int sae_fit_log_start(sae_fit_log *log, tn_err *e);
 int sae_fit_log_add(sae_fit_log *log, const sae_fit_line *line, tn_err *e);
 /* Takes over the text of an earlier run. */
 int sae_fit_log_restore(sae_fit_log *log, const char *csv, tn_err *e);
-/* The same from a file. */
+/* The same from a file, into a log that holds nothing yet; free it in any case. */
 int sae_fit_log_read(sae_fit_log *log, const char *path, tn_err *e);
 void sae_fit_log_free(sae_fit_log *log);
 

@@ -25,7 +25,7 @@ void sae_plot_lines(const sae_chart *c, const sae_series *series, int n_series, 
  * rest of the chart's fields but the title is not used. */
 void sae_plot_bars(const sae_chart *c, const char *const *names, const double *values, int n, tn_buf *out);
 
-/* The same with an interval low … high [n] around every value, drawn as a line with ends. */
+/* The same with an interval low … high [n] (NULL: none) around every value, drawn as a line with ends. */
 void sae_plot_bars_between(const sae_chart *c, const char *const *names, const double *values,
                            const double *low, const double *high, int n, tn_buf *out);
 

@@ -95,9 +95,7 @@ void sae_ranking_heatmap(const sae_ranking *r, int most, tn_buf *svg) {
                 relative_means(st, feature, values + row * labels);
             }
         }
-        sae_chart chart = {.title = "Mean activation per category, relative to the feature's largest",
-                           .x_label = "category of the story",
-                           .y_label = "feature"};
+        sae_chart chart = {.title = "Mean activation per category, relative to the feature's largest"};
         sae_plot_heatmap(&chart, row_names, (int)rows, st->labels, st->n_labels, values, svg);
     } else {
         svg->failed = 1;
@@ -115,7 +113,6 @@ void sae_active_bars(const sae_feature_stats *st, tn_buf *svg) {
     }
     for (int l = 0; l < st->n_labels; l++) values[l] = sae_label_active(st, l, SAE_ACTIVE_SHARE);
     sae_chart chart = {.title = "Features that fire in at least half of a category's documents",
-                       .x_label = "category",
                        .y_label = "features"};
     sae_plot_bars(&chart, st->labels, values, st->n_labels, svg);
     free(values);

@@ -33,7 +33,7 @@ typedef struct {
     tn_json *questions; /* [n] */
     size_t n;
 } sae_report_answers;
-/* `spec` is TITLE=FILE, or FILE, whose name then is the title. */
+/* `spec` is FILE, whose name then is the title, or TITLE=FILE when there is no file of that whole name. */
 int sae_report_answers_open(sae_report_answers *out, const char *spec, tn_err *e);
 void sae_report_answers_close(sae_report_answers *a);
 

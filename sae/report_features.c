@@ -34,7 +34,7 @@ static void put_texts(const sae_report *r, int label, tn_buf *b) {
 void sae_report_stories(const sae_report *r, tn_buf *b) {
     tn_buf_puts(
         b, "<p>These are the texts that were recorded, the first of each category; unfold one to read the "
-           "others. All that the SAE knows, it learned from them.</p>\n");
+           "others.</p>\n");
     if (r->acts->n_docs > 0 && r->acts->docs[0].prompt[0]) {
         tn_buf_puts(
             b,

@@ -1,5 +1,6 @@
 /* The files a report is made from (report.h), checked as far as the page relies on them. */
 #include "sae/report.h"
+#include "tensor/os.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,8 @@ static int add_question(sae_report_answers *a, size_t *cap, const char *line, si
 }
 
 int sae_report_answers_open(sae_report_answers *out, const char *spec, tn_err *e) {
-    const char *equals = strchr(spec, '='), *path = equals ? equals + 1 : spec;
+    const char *equals = tn_file_exists(spec) ? NULL : strchr(spec, '=');
+    const char *path = equals ? equals + 1 : spec;
     *out = (sae_report_answers){0};
     if (equals)
         snprintf(out->title, sizeof out->title, "%.*s", (int)(equals - spec), spec);

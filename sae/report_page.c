@@ -51,8 +51,8 @@ static void put_overview(const sae_report *r, tn_buf *b) {
         tn_buf_puts(b, " further texts (");
         sae_html_count(b, r->held_acts->n);
         tn_buf_puts(b,
-                    " tokens) were held out. The SAE never saw them: they show what is true of other texts "
-                    "as well.</p>\n");
+                    " tokens) were held out: they had no say in choosing features, and show what is true of "
+                    "other texts as well.</p>\n");
     }
     tn_buf_puts(b, "<dl>\n");
     sae_html_fact(b, "Model", r->model_name);

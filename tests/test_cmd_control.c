@@ -209,7 +209,7 @@ static void answer_text(const char *line, const char *name, char *text, size_t c
 
 #define CONTROL                                                                                              \
     SAE "control -m " MODEL " -s " DIR "/random --cases " DIR "/cases.jsonl --features " DIR                 \
-        "/features.ids -n 12 "
+        "/features.ids -n 12 --strength 4 "
 
 /* Each set of positions, with and without the SAE's error: the prompt shared by the ways changes nothing. */
 static void answers_are_those_of_steer(void) {

@@ -135,7 +135,7 @@ static void features_held_out(void) {
 #define FEATURES                                                                                             \
     SAE "features -s " SAE_DIR " -a " DIR "/acts.safetensors --held-out " DIR "/other.safetensors "
     good(FEATURES "--all");
-    CHECK_HAS(out, "label           feature  AUROC held out   mean in");
+    CHECK_HAS(out, "label            feature  AUROC held out   mean in");
     CHECK_HAS(strstr(out, "\nfire truck") ? strstr(out, "\nfire truck") : "", "        -    ");
     CHECK_HAS(out, " of 3 labels has AUROC >= 0.95 on " DIR "/acts.safetensors, ");
     CHECK_HAS(out, " of 3 on " DIR "/other.safetensors\n");

@@ -4,7 +4,7 @@
 #   run.sh MODEL_DIR OUT_DIR [LAYER]
 #
 # stories.jsonl       300 stories, one per prompt                     qwen generate
-# heldout.jsonl       150 stories from other sentences, never trained on
+# heldout.jsonl       150 stories from other sentences
 # practice.jsonl      answers to 450 questions of the kind that surgery will ask about
 # acts.safetensors    residual stream of the stories' generated tokens    sae capture
 # heldout.safetensors the same of the held-out stories
@@ -204,7 +204,7 @@ step_into "$out/answers_kept.md" "$BIN/sae" steer -m "$model" -s "$out/sae" --pr
     -n "$N_ANSWER" -o "$out/answers_kept.jsonl" --threads "$THREADS"
 awk '/^## / { n++ } n == 1' "$out/answers.md"
 
-say "7. Is it the features? 100 questions never trained on, against random features and the other vehicle's."
+say "7. Is it the features? Other questions, against random features and the other vehicle's."
 step_into "$out/control.txt" "$BIN/sae" control -m "$model" -s "$out/sae" --cases "$CASES" \
     --features "$out/features.ids" --positions "$POSITIONS" --scale "$SCALE" --strength "$STRENGTH" \
     --seed "$SEED" --summary "$out/control.json" -o "$out/control.jsonl" --threads "$THREADS"

@@ -4,7 +4,7 @@
 #
 #   sweep.sh MODEL_DIR OUT_DIR
 #
-# OUT_DIR is run.sh's. One line per setting: answers that moved to the target, with random features of
+# OUT_DIR is run.sh's, finished; after another run there, remove OUT_DIR/sweep. One line per setting: answers that moved to the target, with random features of
 # the same strength, with the other vehicle's. Settings come from the environment:
 #   BIN LAYERS EPOCHS L1 BATCH SEED TOPS STRENGTHS SCALE PLACES (positions) CASES THREADS
 set -eu
@@ -34,15 +34,17 @@ share() {
     awk -v way="\"$2\"" '/"name":/ { found = index($0, way) } found && /"share":/ { gsub(/[^0-9.]/, ""); print; exit }' "$1"
 }
 
+training=$out/training.jsonl
+[ -e "$training" ] || training=$out/stories.jsonl
 echo "layer  features  strength  positions   moved  random   other"
 for layer in $LAYERS; do
-    sae=$out/sweep/layer$layer-l1-$L1
+    sae=$out/sweep/layer$layer-l1-$L1-epochs-$EPOCHS-batch-$BATCH-seed-$SEED
     acts=$out/sweep/layer$layer.safetensors
     train=$out/sweep/layer$layer-train.safetensors
     mkdir -p "$out/sweep"
     [ -e "$acts" ] || "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/stories.jsonl" -o "$acts" \
         --threads "$THREADS" > "$out/sweep/log.txt"
-    [ -e "$train" ] || "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$out/training.jsonl" -o "$train" \
+    [ -e "$train" ] || "$BIN/sae" capture -m "$model" --layer "$layer" --prompts "$training" -o "$train" \
         --threads "$THREADS" >> "$out/sweep/log.txt"
     [ -e "$sae/sae_weights.safetensors" ] || "$BIN/sae" train -a "$train" -o "$sae" --width 20x --epochs "$EPOCHS" \
         --l1 "$L1" --batch "$BATCH" --seed "$SEED" --threads "$THREADS" >> "$out/sweep/log.txt"

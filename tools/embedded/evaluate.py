@@ -1,6 +1,8 @@
 """Prints the numbers of the model card: what the embedded model does with sentences and questions it has never seen.
 
-    python tools/embedded/evaluate.py -m models/NAME --build build
+    python tools/embedded/evaluate.py -m models/vehicles-4m
+
+Needs the commands in build/, the questions of make_questions.py and SmolLM2 in build/assets (README.md).
 
 Stories and answers are written by Scalpel (`BUILD/qwen generate`), as a user gets them. For each of the 300 held-out
 sentences of experiments/transportation:
@@ -122,7 +124,7 @@ def stories(args, out):
           f"{percent(c['on vehicle'] and c['length'] and c['clean'] for c in checks)}")
     print(f"  words: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
 
-    reference = generate(args, args.judge, prompts, out / f"judge_{args.every}.jsonl", ["-n", "96", "--temp", "0.7"])
+    reference = generate(args, args.judge, prompts, out / f"{args.judge.name}_{args.every}_{args.seed}.jsonl", ["-n", "96", "--temp", "0.7"])
     tok = AutoTokenizer.from_pretrained(args.judge)
     judge = AutoModelForCausalLM.from_pretrained(args.judge, dtype=torch.float32).eval()
     ours = perplexity(judge, tok, [m["text"].strip() for m in made])

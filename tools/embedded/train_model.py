@@ -1,7 +1,7 @@
 """Trains the embedded model with PyTorch and writes it as a Hugging Face directory in BF16.
 
-    python tools/embedded/train_model.py --steps 20000 --threads 2 -o build/embedded/model
-    python tools/embedded/train_model.py --steps 20000 --threads 2 -o build/embedded/model --resume
+    python tools/embedded/train_model.py --steps 3300 --threads 2 --bf16
+    python tools/embedded/train_model.py --steps 3300 --threads 2 --bf16 --resume
 
 A Qwen2 of 4 million parameters. A step sees some stories and some questions, each as one ChatML conversation; the loss
 counts the answer fully and the question a little. Step n draws its examples with the seed and n alone, so that a resumed
@@ -29,7 +29,7 @@ from make_sentences import ASK, ROOT, held_out
 from train_tokenizer import english_words
 
 WORK = ROOT / "build" / "embedded"
-QUESTION_LOSS = 0.05  # weight of the user's words in the loss; the answer's is 1
+QUESTION_LOSS = 0.05  # weight of the user's words in the loss, stories' prompts included; the answer's is 1
 KINDS = {"compare": 0.65, "taste": 0.14, "attribute": 0.16, "open": 0.05}  # shares of the questions
 DISTILLED = 0.02      # share of SmolLM2's stories: they are few, and shall not be learnt by heart
 

@@ -34,7 +34,7 @@ def english_words():
 
 def texts(work, rng):
     """The corpus: whatever training texts there are, and each English word a few times."""
-    for name, most in (("stories_grammar.jsonl", 20000), ("stories.jsonl", 20000), ("questions_train.jsonl", 6000)):
+    for name, most in (("stories_grammar.jsonl", 20000), ("questions_train.jsonl", 6000)):
         path = work / name
         if not path.exists():
             continue
