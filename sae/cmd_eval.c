@@ -247,6 +247,8 @@ static void add_json(const job *j, const sae_effect_result *r, tn_buf *out) {
 
 static int show(const job *j, tn_err *e) {
     sae_effect_result r = sae_effect_finish(&j->effect);
+    if (r.targets == 0)
+        return tn_fail(e, TN_EARG, "none of the rows predicts a token: there is nothing to measure");
     tn_buf text = TN_BUF_INIT;
     add_json(j, &r, &text);
     int code = text.failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;

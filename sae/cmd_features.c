@@ -91,10 +91,10 @@ static void print_table(const job *j) {
     }
     tn_buf_free(&text);
     if (!j->held_path) return;
-    int chosen, held;
-    sae_ranking_reach(&j->ranking, &chosen, &held);
+    int chosen, held, comparable;
+    sae_ranking_reach(&j->ranking, &chosen, &held, &comparable);
     printf("best feature of %d of %d labels has AUROC >= %.2f on %s, %d of %d on %s\n", chosen, j->ranking.n,
-           (double)SAE_GOOD_AUROC, j->acts_path, held, j->ranking.n, j->held_path);
+           (double)SAE_GOOD_AUROC, j->acts_path, held, comparable, j->held_path);
 }
 
 /* "12,55,90" for a script; with --all one line per label: the label, a tab, the ids. */

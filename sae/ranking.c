@@ -55,13 +55,14 @@ void sae_ranking_free(sae_ranking *r) {
     *r = (sae_ranking){0};
 }
 
-void sae_ranking_reach(const sae_ranking *r, int *chosen, int *held_out) {
-    *chosen = *held_out = 0;
+void sae_ranking_reach(const sae_ranking *r, int *chosen, int *held_out, int *comparable) {
+    *chosen = *held_out = *comparable = 0;
     for (int i = 0; i < r->n; i++) {
         size_t best = (size_t)i * (size_t)r->top;
         if (r->counts[i] == 0) continue;
         *chosen += r->scores[best].auroc >= SAE_GOOD_AUROC;
         *held_out += r->held_out[best] >= SAE_GOOD_AUROC; /* false for NaN */
+        *comparable += !isnan(r->held_out[best]);
     }
 }
 

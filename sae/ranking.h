@@ -41,8 +41,8 @@ int sae_held_out_stats(sae_feature_stats *out, const sae_model *s, const sae_act
 float sae_label_auroc(const sae_feature_stats *st, const char *label, int32_t feature);
 
 /* Labels whose best feature has an AUROC of at least SAE_GOOD_AUROC: on the documents it was chosen on, and
- * the same feature on the held-out ones. */
-void sae_ranking_reach(const sae_ranking *r, int *chosen, int *held_out);
+ * the same feature on the held-out ones, of which `comparable` labels have documents. */
+void sae_ranking_reach(const sae_ranking *r, int *chosen, int *held_out, int *comparable);
 
 /* Picture: mean activation of the best `most` features of every ranked label (rows) in the documents of every
  * label (columns), as a share of the row's largest. Without memory svg->failed is set. */

@@ -125,15 +125,15 @@ static void put_table(const sae_report *r, tn_buf *b) {
 }
 
 static void put_reach(const sae_report *r, tn_buf *b) {
-    int chosen, held_out;
-    sae_ranking_reach(r->ranking, &chosen, &held_out);
+    int chosen, held_out, comparable;
+    sae_ranking_reach(r->ranking, &chosen, &held_out, &comparable);
     tn_buf_printf(b, "<p><strong>The best feature of %d of %d categories reaches an AUROC of %.2f.</strong>",
                   chosen, r->ranking->n, (double)SAE_GOOD_AUROC);
     if (r->held_acts)
         tn_buf_printf(b,
                       " On the held-out texts, which had no say in choosing it, the same feature still does "
                       "for <strong>%d of %d</strong>: that is the figure to believe.",
-                      held_out, r->ranking->n);
+                      held_out, comparable);
     tn_buf_puts(b, "</p>\n");
 }
 

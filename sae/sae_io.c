@@ -7,6 +7,7 @@
 #include "sae/numbers.h"
 #include "sae/sae.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,10 @@ static int read_weights(sae_model *s, const tn_safetensors *file, const char *pa
         float *dst = w[i].dst == s->w_enc ? turned : w[i].dst;
         if ((rc = tn_to_f32(dst, t->data, t->dtype, t->count)))
             return tn_fail(e, rc, "%s: tensor \"%s\"", path, w[i].name);
+        for (size_t k = 0; k < t->count; k++)
+            if (!isfinite(dst[k]))
+                return tn_fail(e, TN_ENUM, "%s: tensor \"%s\" has a number that is not finite", path,
+                               w[i].name);
     }
     for (size_t i = 0; i < tn_st_count(file); i++) {
         const char *name = tn_st_at(file, i)->name;

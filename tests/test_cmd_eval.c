@@ -108,8 +108,9 @@ static void windows_of_a_text(void) {
     memcpy(one, out, sizeof out);
     good(EVAL "--text tests/golden/prose.txt --ctx 20 --limit 3 --json --threads 1");
     CHECK_STR(out, one);
-    good("printf 'a b' > " DIR "/short.txt && " EVAL "--text " DIR "/short.txt --skip-first --json");
+    good("printf 'a b' > " DIR "/short.txt && " EVAL "--text " DIR "/short.txt --json");
     CHECK_NEAR(number("n_docs"), 1, 0);
+    bad(EVAL "--text " DIR "/short.txt --skip-first", 1, "none of the rows predicts a token");
 }
 
 /* A document that fills the context: the last token is predicted, but never fed. */

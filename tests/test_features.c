@@ -243,7 +243,7 @@ static void held_out_documents_have_no_say(void) {
     CHECK_INT(sae_ranking_new(&plain, &st, NULL, -1, SAE_BY_AUROC, 5, &e), TN_OK);
     CHECK_INT(sae_ranking_new(&r, &st, &held, -1, SAE_BY_AUROC, 5, &e), TN_OK);
     CHECK_INT(r.n, LABELS);
-    int above = 0, chosen, held_out, above_held = 0;
+    int above = 0, chosen, held_out, comparable, above_held = 0;
     for (int i = 0; i < r.n * 5; i++) {
         const char *label = st.labels[r.labels[i / 5]];
         CHECK_INT(r.scores[i].feature, plain.scores[i].feature);
@@ -257,14 +257,15 @@ static void held_out_documents_have_no_say(void) {
         above += i % 5 == 0 && r.scores[i].auroc >= SAE_GOOD_AUROC;
         above_held += i % 5 == 0 && r.held_out[i] >= SAE_GOOD_AUROC;
     }
-    sae_ranking_reach(&r, &chosen, &held_out);
+    sae_ranking_reach(&r, &chosen, &held_out, &comparable);
     CHECK_INT(chosen, above);
     CHECK_INT(held_out, above_held);
+    CHECK_INT(comparable, 2);           /* car and bus */
     r.scores[0].auroc = SAE_GOOD_AUROC; /* reaching it is enough, by the best feature only */
     r.held_out[5] = 1.0f;
     r.held_out[6] = 1.0f;
     int before = chosen - (plain.scores[0].auroc >= SAE_GOOD_AUROC);
-    sae_ranking_reach(&r, &chosen, &held_out);
+    sae_ranking_reach(&r, &chosen, &held_out, &comparable);
     CHECK_INT(chosen, before + 1);
     CHECK(held_out >= 1 && held_out <= above_held + 1);
     sae_ranking_free(&plain);

@@ -260,12 +260,25 @@ static void missing_directory(void) {
     CHECK_HAS(e.msg, "no-such-sae/cfg.json");
 }
 
+static void weights_must_be_finite(void) {
+    tn_err e = {0};
+    sae_model s, back;
+    sae_config cfg = {.d_in = 3, .d_sae = 2, .hook_name = "blocks.0.hook_resid_post"};
+    CHECK_INT(sae_new(&s, &cfg, &e), TN_OK);
+    s.b_dec[1] = INFINITY;
+    CHECK_INT(sae_save_dir(&s, TEST_TMP "/infinite", NULL, &e), TN_OK);
+    sae_free(&s);
+    CHECK_INT(sae_open_dir(&back, TEST_TMP "/infinite", &e), TN_ENUM);
+    CHECK_HAS(e.msg, "tensor \"b_dec\" has a number that is not finite");
+}
+
 void test_sae(void) {
     RUN(refuses_bad_widths);
     RUN(layer_of_the_hook);
     RUN(encode_decode_follow_the_formula);
     RUN(identity_sae);
     RUN(encode_keeps_nan);
+    RUN(weights_must_be_finite);
     RUN(same_bits_for_any_threads);
     RUN(save_and_open);
     RUN(reads_other_dtypes);

@@ -84,6 +84,13 @@ fi
 # The layer: five eighths of the way up, which is 15 in the 24 layers of Qwen2.5-0.5B.
 depth=$(tr -d ' \n' < "$model/config.json" | sed -n 's/.*"num_hidden_layers":\([0-9]*\).*/\1/p')
 layer=${3:-$((${depth:-0} * 5 / 8))}
+case $layer in
+*[!0-9]* | '') echo "error: layer $layer: not a number" >&2 && exit 1 ;;
+esac
+if [ "$layer" -ge "${depth:-0}" ]; then
+    echo "error: layer $layer: the model has layers 0 to $((depth - 1))" >&2
+    exit 1
+fi
 mkdir -p "$out"
 
 say() { printf '\n%s\n' "$*"; }

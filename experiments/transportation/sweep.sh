@@ -59,7 +59,8 @@ for layer in $LAYERS; do
                 awk -v l="$layer" -v t="$top" -v s="$strength" -v p="$place" \
                     -v a="$(share "$out/sweep/control.json" target)" -v b="$(share "$out/sweep/control.json" random)" \
                     -v c="$(share "$out/sweep/control.json" other)" \
-                    'BEGIN { printf "%5s  %8s  %8s  %-9s  %5.1f%%  %5.1f%%  %5.1f%%\n", l, t, s, p, 100 * a, 100 * b, 100 * c }'
+                    'BEGIN { printf "%5s  %8s  %8s  %-9s  %s  %s  %s\n", l, t, s, p, percent(a), percent(b), percent(c) }
+                     function percent(x) { return x == "" ? "     -" : sprintf("%5.1f%%", 100 * x) }'
             done
         done
     done
