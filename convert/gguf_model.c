@@ -292,21 +292,6 @@ void gguf_weight_row(const void *weight, size_t row, float *x) {
 
 /* ---- config.json ---- */
 
-static void put_int(tn_json_out *j, const char *key, int64_t v) {
-    tn_json_key(j, key);
-    tn_json_put_i64(j, v);
-}
-
-static void put_text(tn_json_out *j, const char *key, const char *v) {
-    tn_json_key(j, key);
-    tn_json_puts(j, v);
-}
-
-static void put_bool(tn_json_out *j, const char *key, int v) {
-    tn_json_key(j, key);
-    tn_json_put_bool(j, v);
-}
-
 /* An F32 from the file as the shortest decimal that reads back as the same F32: 1e-05, not
  * 9.999999747378752e-06. */
 static void put_float(tn_json_out *j, const char *key, double v) {
@@ -320,7 +305,7 @@ static void put_float(tn_json_out *j, const char *key, double v) {
 }
 
 static void put_token(tn_json_out *j, const char *key, int64_t id) {
-    if (id >= 0) put_int(j, key, id);
+    if (id >= 0) tn_json_member_i64(j, key, id);
 }
 
 static void put_tokens(const gguf_model *m, tn_json_out *j) {
@@ -336,37 +321,37 @@ void gguf_model_config(const gguf_model *m, tn_dtype dtype, tn_buf *out) {
     tn_json_begin_array(&j);
     tn_json_puts(&j, m->is_qwen2 ? "Qwen2ForCausalLM" : "LlamaForCausalLM");
     tn_json_end_array(&j);
-    put_text(&j, "model_type", m->is_qwen2 ? "qwen2" : "llama");
-    put_text(&j, "torch_dtype", convert_dtype_torch_name(dtype));
-    put_int(&j, "vocab_size", (int64_t)m->vocab);
-    put_int(&j, "hidden_size", (int64_t)m->hidden);
-    put_int(&j, "intermediate_size", (int64_t)m->intermediate);
-    put_int(&j, "num_hidden_layers", (int64_t)m->layers);
-    put_int(&j, "num_attention_heads", (int64_t)m->heads);
-    put_int(&j, "num_key_value_heads", (int64_t)m->kv_heads);
-    if (m->head_dim * m->heads != m->hidden) put_int(&j, "head_dim", (int64_t)m->head_dim);
-    put_int(&j, "max_position_embeddings", (int64_t)m->context);
-    put_text(&j, "hidden_act", "silu");
+    tn_json_member_text(&j, "model_type", m->is_qwen2 ? "qwen2" : "llama");
+    tn_json_member_text(&j, "torch_dtype", convert_dtype_torch_name(dtype));
+    tn_json_member_i64(&j, "vocab_size", (int64_t)m->vocab);
+    tn_json_member_i64(&j, "hidden_size", (int64_t)m->hidden);
+    tn_json_member_i64(&j, "intermediate_size", (int64_t)m->intermediate);
+    tn_json_member_i64(&j, "num_hidden_layers", (int64_t)m->layers);
+    tn_json_member_i64(&j, "num_attention_heads", (int64_t)m->heads);
+    tn_json_member_i64(&j, "num_key_value_heads", (int64_t)m->kv_heads);
+    if (m->head_dim * m->heads != m->hidden) tn_json_member_i64(&j, "head_dim", (int64_t)m->head_dim);
+    tn_json_member_i64(&j, "max_position_embeddings", (int64_t)m->context);
+    tn_json_member_text(&j, "hidden_act", "silu");
     put_float(&j, "rms_norm_eps", m->rms_eps);
     put_float(&j, "rope_theta", m->rope_theta);
     tn_json_key(&j, "rope_scaling");
     if (m->yarn_factor > 0) {
         tn_json_begin_object(&j);
-        put_text(&j, "rope_type", "yarn");
+        tn_json_member_text(&j, "rope_type", "yarn");
         put_float(&j, "factor", m->yarn_factor);
-        put_int(&j, "original_max_position_embeddings", (int64_t)m->yarn_original_context);
+        tn_json_member_i64(&j, "original_max_position_embeddings", (int64_t)m->yarn_original_context);
         tn_json_end_object(&j);
     } else {
         tn_json_put_null(&j);
     }
     if (m->is_qwen2) {
-        put_bool(&j, "use_sliding_window", 0);
+        tn_json_member_bool(&j, "use_sliding_window", 0);
     } else {
-        put_bool(&j, "attention_bias", 0);
-        put_bool(&j, "mlp_bias", 0);
+        tn_json_member_bool(&j, "attention_bias", 0);
+        tn_json_member_bool(&j, "mlp_bias", 0);
     }
-    put_bool(&j, "tie_word_embeddings", m->tied);
-    put_bool(&j, "use_cache", 1);
+    tn_json_member_bool(&j, "tie_word_embeddings", m->tied);
+    tn_json_member_bool(&j, "use_cache", 1);
     put_tokens(m, &j);
     tn_json_end_object(&j);
     tn_buf_putc(out, '\n');

@@ -7,29 +7,18 @@
 
 static const char *const way_names[N_WAYS] = {"original", "SAE only", "scaled", "target", "random", "other"};
 
-static void put_int(tn_json_out *w, const char *key, int64_t v) {
-    tn_json_key(w, key);
-    tn_json_put_i64(w, v);
-}
-
-static void put_text(tn_json_out *w, const char *key, const char *v) {
-    tn_json_key(w, key);
-    tn_json_puts(w, v);
-}
-
 /* ---- One case ---- */
 
 static void put_answer(tn_json_out *w, const char *name, const control_answer *a, int original, int target,
                        const sae_label_ids *labels) {
     tn_json_begin_object(w);
-    put_text(w, "name", name);
+    tn_json_member_text(w, "name", name);
     tn_json_key(w, "names");
     if (a->named < 0)
         tn_json_put_null(w);
     else
         tn_json_puts(w, labels->items[a->named].label);
-    tn_json_key(w, "moved");
-    tn_json_put_bool(w, original != target && a->named == target);
+    tn_json_member_bool(w, "moved", original != target && a->named == target);
     if (a->n_features) {
         tn_json_key(w, "features");
         tn_json_begin_array(w);
@@ -50,9 +39,9 @@ int control_add_case(const control_case *c, const sae_label_ids *labels, const c
     expected = tn_json_get(line, "expected");
     tn_json_out w = tn_json_writer(out, 0);
     tn_json_begin_object(&w);
-    put_text(&w, "prompt", c->question->prompt);
-    put_text(&w, "label", labels->items[c->target].label);
-    put_text(&w, "other", labels->items[c->other].label);
+    tn_json_member_text(&w, "prompt", c->question->prompt);
+    tn_json_member_text(&w, "label", labels->items[c->target].label);
+    tn_json_member_text(&w, "other", labels->items[c->other].label);
     if (expected.kind != TN_JSON_NONE) {
         tn_json_key(&w, "expected");
         tn_json_put_raw(&w, expected.text, expected.len);
@@ -111,51 +100,45 @@ void control_print_table(const control_settings *s, const sae_tally *tallies) {
 }
 
 static void put_share(tn_json_out *w, const char *share, const char *low, const char *high, sae_share s) {
-    tn_json_key(w, share);
-    tn_json_put_f64(w, s.share);
-    tn_json_key(w, low);
-    tn_json_put_f64(w, s.low);
-    tn_json_key(w, high);
-    tn_json_put_f64(w, s.high);
+    tn_json_member_f64(w, share, s.share);
+    tn_json_member_f64(w, low, s.low);
+    tn_json_member_f64(w, high, s.high);
 }
 
 static void put_settings(tn_json_out *w, const control_settings *s) {
     tn_json_begin_object(w);
-    put_text(w, "model", s->model);
-    put_text(w, "sae", s->sae_dir);
-    put_text(w, "cases", s->cases_path);
-    put_text(w, "features", s->features_path);
-    tn_json_key(w, "scale");
-    tn_json_put_f32(w, s->scale);
-    tn_json_key(w, "strength");
-    tn_json_put_f32(w, s->strength);
-    put_int(w, "top", s->top);
-    put_text(w, "positions", sae_positions_name(s->positions));
-    tn_json_key(w, "keep_error");
-    tn_json_put_bool(w, s->keep_error);
-    put_int(w, "max_new", s->max_new);
-    put_int(w, "seed", (int64_t)s->seed);
+    tn_json_member_text(w, "model", s->model);
+    tn_json_member_text(w, "sae", s->sae_dir);
+    tn_json_member_text(w, "cases", s->cases_path);
+    tn_json_member_text(w, "features", s->features_path);
+    tn_json_member_f32(w, "scale", s->scale);
+    tn_json_member_f32(w, "strength", s->strength);
+    tn_json_member_i64(w, "top", s->top);
+    tn_json_member_text(w, "positions", sae_positions_name(s->positions));
+    tn_json_member_bool(w, "keep_error", s->keep_error);
+    tn_json_member_i64(w, "max_new", s->max_new);
+    tn_json_member_i64(w, "seed", (int64_t)s->seed);
     tn_json_end_object(w);
 }
 
 void control_add_json(const control_settings *s, const sae_tally *tallies, tn_buf *out) {
     tn_json_out w = tn_json_writer(out, 2);
     tn_json_begin_object(&w);
-    put_int(&w, "cases", tallies[WAY_ORIGINAL].cases);
-    put_int(&w, "already_target", tallies[WAY_ORIGINAL].target);
+    tn_json_member_i64(&w, "cases", tallies[WAY_ORIGINAL].cases);
+    tn_json_member_i64(&w, "already_target", tallies[WAY_ORIGINAL].target);
     tn_json_key(&w, "ways");
     tn_json_begin_array(&w);
     for (int i = 0; i < N_WAYS; i++) {
         const sae_tally *t = &tallies[i];
         tn_json_begin_object(&w);
-        put_text(&w, "name", way_names[i]);
-        put_int(&w, "n", t->open);
-        put_int(&w, "moved", t->moved);
+        tn_json_member_text(&w, "name", way_names[i]);
+        tn_json_member_i64(&w, "n", t->open);
+        tn_json_member_i64(&w, "moved", t->moved);
         put_share(&w, "share", "low", "high", sae_wilson(t->moved, t->open));
-        put_int(&w, "target", t->target);
-        put_int(&w, "other", t->other);
-        put_int(&w, "third", t->third);
-        put_int(&w, "none", t->none);
+        tn_json_member_i64(&w, "target", t->target);
+        tn_json_member_i64(&w, "other", t->other);
+        tn_json_member_i64(&w, "third", t->third);
+        tn_json_member_i64(&w, "none", t->none);
         put_share(&w, "target_share", "target_low", "target_high", sae_wilson(t->target, t->cases));
         tn_json_end_object(&w);
     }

@@ -201,46 +201,33 @@ static void print_table(const job *j, const sae_effect_result *r) {
     printf("definitions: SAELens 6.54 run_evals, pooled over all rows (--help)\n");
 }
 
-static void put_number(tn_json_out *w, const char *key, double v) {
-    tn_json_key(w, key);
-    tn_json_put_f64(w, v);
-}
-
-static void put_count(tn_json_out *w, const char *key, size_t v) {
-    tn_json_key(w, key);
-    tn_json_put_i64(w, (int64_t)v);
-}
-
 static void add_json(const job *j, const sae_effect_result *r, tn_buf *out) {
     tn_json_out w = tn_json_writer(out, 2);
     tn_json_begin_object(&w);
-    tn_json_key(&w, "hook_name");
-    tn_json_puts(&w, j->sae.model.cfg.hook_name);
-    tn_json_key(&w, "positions");
-    tn_json_puts(&w, sae_positions_name(j->positions));
-    tn_json_key(&w, "skip_first");
-    tn_json_put_bool(&w, j->skip_first);
-    put_count(&w, "n_docs", r->docs);
-    put_count(&w, "n_tokens", r->rows.n);
-    put_count(&w, "n_targets", r->targets);
-    put_number(&w, "l0", r->rows.l0);
-    put_number(&w, "l1", r->rows.l1);
-    put_number(&w, "mse", r->rows.mse);
-    put_number(&w, "mse_per_element", r->rows.mse_per_element);
-    put_number(&w, "fve", r->rows.fve);
-    put_number(&w, "cosine", r->rows.cosine);
-    put_number(&w, "l2_ratio", r->rows.l2_ratio);
-    put_number(&w, "relative_reconstruction_bias", r->rows.relative_reconstruction_bias);
-    put_count(&w, "dead", (size_t)r->rows.dead);
-    put_count(&w, "alive", (size_t)r->rows.alive);
-    put_number(&w, "ce_original", r->ce_original);
-    put_number(&w, "ce_sae", r->ce_sae);
-    put_number(&w, "ce_zero", r->ce_zero);
-    put_number(&w, "ce_mean", r->ce_mean);
-    put_number(&w, "ce_difference", r->ce_difference);
-    put_number(&w, "loss_recovered", r->loss_recovered);
-    put_number(&w, "loss_recovered_mean", r->loss_recovered_mean);
-    put_number(&w, "kl", r->kl);
+    tn_json_member_text(&w, "hook_name", j->sae.model.cfg.hook_name);
+    tn_json_member_text(&w, "positions", sae_positions_name(j->positions));
+    tn_json_member_bool(&w, "skip_first", j->skip_first);
+    tn_json_member_i64(&w, "n_docs", (int64_t)r->docs);
+    tn_json_member_i64(&w, "n_tokens", (int64_t)r->rows.n);
+    tn_json_member_i64(&w, "n_targets", (int64_t)r->targets);
+    tn_json_member_f64(&w, "l0", r->rows.l0);
+    tn_json_member_f64(&w, "l1", r->rows.l1);
+    tn_json_member_f64(&w, "mse", r->rows.mse);
+    tn_json_member_f64(&w, "mse_per_element", r->rows.mse_per_element);
+    tn_json_member_f64(&w, "fve", r->rows.fve);
+    tn_json_member_f64(&w, "cosine", r->rows.cosine);
+    tn_json_member_f64(&w, "l2_ratio", r->rows.l2_ratio);
+    tn_json_member_f64(&w, "relative_reconstruction_bias", r->rows.relative_reconstruction_bias);
+    tn_json_member_i64(&w, "dead", r->rows.dead);
+    tn_json_member_i64(&w, "alive", r->rows.alive);
+    tn_json_member_f64(&w, "ce_original", r->ce_original);
+    tn_json_member_f64(&w, "ce_sae", r->ce_sae);
+    tn_json_member_f64(&w, "ce_zero", r->ce_zero);
+    tn_json_member_f64(&w, "ce_mean", r->ce_mean);
+    tn_json_member_f64(&w, "ce_difference", r->ce_difference);
+    tn_json_member_f64(&w, "loss_recovered", r->loss_recovered);
+    tn_json_member_f64(&w, "loss_recovered_mean", r->loss_recovered_mean);
+    tn_json_member_f64(&w, "kl", r->kl);
     tn_json_end_object(&w);
     tn_buf_putc(out, '\n');
 }

@@ -1,6 +1,6 @@
 /* sae features: the features of a label (or of every label), as a table, ids, JSON or pictures. */
+#include "sae/cmd_inputs.h"
 #include "sae/commands.h"
-#include "sae/example.h"
 #include "sae/ranking.h"
 #include "tensor/json.h"
 
@@ -107,31 +107,27 @@ static void print_ids(const job *j) {
     }
 }
 
-static void put_number(tn_json_out *w, const char *key, float v) {
-    tn_json_key(w, key);
-    tn_json_put_f32(w, v);
-}
-
 static void put_feature(const job *j, int c, int i, tn_json_out *w) {
     const sae_feature_score *s = score_of(j, c, i);
     tn_json_begin_object(w);
     tn_json_key(w, "feature");
     tn_json_put_i64(w, s->feature);
-    put_number(w, "auroc", s->auroc);
-    if (j->held_path) put_number(w, "auroc_held_out", held_out_of(j, c, i)); /* null where there is none */
-    put_number(w, "diff", s->diff);
-    put_number(w, "mean_in", s->mean_in);
-    put_number(w, "mean_out", s->mean_out);
-    put_number(w, "rate_in", s->rate_in);
-    put_number(w, "rate_out", s->rate_out);
-    put_number(w, "max_in", s->max_in);
+    tn_json_member_f32(w, "auroc", s->auroc);
+    if (j->held_path)
+        tn_json_member_f32(w, "auroc_held_out", held_out_of(j, c, i)); /* null where there is none */
+    tn_json_member_f32(w, "diff", s->diff);
+    tn_json_member_f32(w, "mean_in", s->mean_in);
+    tn_json_member_f32(w, "mean_out", s->mean_out);
+    tn_json_member_f32(w, "rate_in", s->rate_in);
+    tn_json_member_f32(w, "rate_out", s->rate_out);
+    tn_json_member_f32(w, "max_in", s->max_in);
     tn_json_key(w, "examples");
     tn_json_begin_array(w);
     const sae_example *x = examples_of(j, s->feature);
     tn_buf text = TN_BUF_INIT;
     for (int k = 0; k < SAE_TOP_ROWS && x[k].z > 0.0f; k++) {
         tn_json_begin_object(w);
-        put_number(w, "z", x[k].z);
+        tn_json_member_f32(w, "z", x[k].z);
         tn_json_key(w, "doc");
         tn_json_put_i64(w, x[k].doc);
         tn_json_key(w, "label");
@@ -223,10 +219,6 @@ static int check_options(job *j, tn_err *e) {
     return TN_OK;
 }
 
-static int token_bytes(const void *ctx, int32_t id, const char **text, size_t *len) {
-    return tok_bytes(ctx, id, text, len);
-}
-
 static int compute(job *j, tn_err *e) {
     tn_exec exec;
     int code = cli_exec(&exec, j->threads, e);
@@ -234,10 +226,8 @@ static int compute(job *j, tn_err *e) {
     if (!code) code = sae_acts_open(&j->acts, j->acts_path, e);
     if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
     if (!code && j->model) code = tok_open_dir(&j->tok, j->model, e);
-    j->vocabulary = (sae_vocabulary){j->tok, token_bytes};
-    if (!code && strcmp(j->sae.cfg.hook_name, j->acts.hook_name) != 0)
-        fprintf(stderr, "note: the SAE was trained on %s, the activations are of %s\n", j->sae.cfg.hook_name,
-                j->acts.hook_name);
+    j->vocabulary = tokenizer_vocabulary(j->tok);
+    if (!code) note_other_hook(&j->sae, &j->acts);
     if (!code) code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
     if (!code && j->held_path) {
         code = sae_held_out_stats(&j->held, &j->sae, &j->held_acts, &j->acts, exec, e);

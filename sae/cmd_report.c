@@ -1,4 +1,5 @@
 /* sae report: opens what the page is made of, and writes the page. */
+#include "sae/cmd_inputs.h"
 #include "sae/commands.h"
 #include "sae/fit_log.h"
 #include "sae/report.h"
@@ -44,9 +45,7 @@ static int open_sae(job *j, tn_err *e) {
 static int open_acts(job *j, tn_err *e) {
     int code = sae_acts_open(&j->acts, j->acts_path, e);
     if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
-    if (!code && strcmp(j->sae.cfg.hook_name, j->acts.hook_name) != 0)
-        fprintf(stderr, "note: the SAE was trained on %s, the activations are of %s\n", j->sae.cfg.hook_name,
-                j->acts.hook_name);
+    if (!code) note_other_hook(&j->sae, &j->acts);
     return code;
 }
 
@@ -76,10 +75,6 @@ static int compute(job *j, tn_err *e) {
 
 /* ---- The page ---- */
 
-static int token_bytes(const void *ctx, int32_t id, const char **text, size_t *len) {
-    return tok_bytes(ctx, id, text, len);
-}
-
 static size_t count_parameters(const qwen_model *m) {
     const tn_safetensors *weights = qwen_model_weights(m);
     size_t n = 0;
@@ -101,7 +96,7 @@ static int write_page(const job *j, tn_err *e) {
         .held_acts = j->held_path ? &j->held_acts : NULL,
         .stats = &j->stats,
         .ranking = &j->ranking,
-        .vocabulary = {j->text.tok, token_bytes},
+        .vocabulary = tokenizer_vocabulary(j->text.tok),
         .log = j->log.lines,
         .n_log = j->log.n,
         .settings = tn_json_get(tn_json_get(j->cfg.root, "metadata"), "scalpel_training"),

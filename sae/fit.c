@@ -297,37 +297,32 @@ static void fold_scale(run *r) {
     for (size_t k = 0; k < d; k++) m->b_dec[k] /= s;
 }
 
-static void put_number(tn_json_out *w, const char *key, double v) {
-    tn_json_key(w, key);
-    tn_json_put_f64(w, v);
-}
-
 /* How it was made: goes into cfg.json under metadata.scalpel_training. */
 static void describe(const run *r, const sae_fit_result *res, tn_buf *out) {
     const sae_train_opts *t = &r->o.train;
     tn_json_out w = tn_json_writer(out, 0);
     tn_json_begin_object(&w);
-    put_number(&w, "activation_scale", r->rows.scale);
-    put_number(&w, "training_rows", r->rows.n_train);
-    put_number(&w, "validation_rows", r->rows.n_val);
-    put_number(&w, "epochs", r->o.epochs);
-    put_number(&w, "steps", r->total_steps);
-    put_number(&w, "batch", t->batch);
-    put_number(&w, "lr", (double)t->lr);
-    put_number(&w, "lr_warmup_steps", t->lr_warmup_steps);
-    put_number(&w, "lr_decay_steps", t->lr_decay_steps);
-    put_number(&w, "l1_coefficient", (double)t->l1);
-    put_number(&w, "l1_warmup_steps", t->l1_warmup_steps);
-    put_number(&w, "clip", (double)t->clip);
-    put_number(&w, "unit_norm_decoder", t->unit_norm_decoder);
-    put_number(&w, "seed", (double)t->seed);
-    put_number(&w, "train_fve", res->train.fve);
-    put_number(&w, "train_l0", res->train.l0);
+    tn_json_member_f64(&w, "activation_scale", r->rows.scale);
+    tn_json_member_f64(&w, "training_rows", r->rows.n_train);
+    tn_json_member_f64(&w, "validation_rows", r->rows.n_val);
+    tn_json_member_f64(&w, "epochs", r->o.epochs);
+    tn_json_member_f64(&w, "steps", r->total_steps);
+    tn_json_member_f64(&w, "batch", t->batch);
+    tn_json_member_f64(&w, "lr", (double)t->lr);
+    tn_json_member_f64(&w, "lr_warmup_steps", t->lr_warmup_steps);
+    tn_json_member_f64(&w, "lr_decay_steps", t->lr_decay_steps);
+    tn_json_member_f64(&w, "l1_coefficient", (double)t->l1);
+    tn_json_member_f64(&w, "l1_warmup_steps", t->l1_warmup_steps);
+    tn_json_member_f64(&w, "clip", (double)t->clip);
+    tn_json_member_f64(&w, "unit_norm_decoder", t->unit_norm_decoder);
+    tn_json_member_f64(&w, "seed", (double)t->seed);
+    tn_json_member_f64(&w, "train_fve", res->train.fve);
+    tn_json_member_f64(&w, "train_l0", res->train.l0);
     if (r->rows.n_val > 0) {
-        put_number(&w, "validation_fve", res->val.fve);
-        put_number(&w, "validation_l0", res->val.l0);
+        tn_json_member_f64(&w, "validation_fve", res->val.fve);
+        tn_json_member_f64(&w, "validation_l0", res->val.l0);
     }
-    put_number(&w, "dead_latents", res->train.dead);
+    tn_json_member_f64(&w, "dead_latents", res->train.dead);
     tn_json_end_object(&w);
 }
 

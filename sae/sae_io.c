@@ -163,21 +163,6 @@ int sae_open_dir(sae_model *out, const char *dir, tn_err *e) {
 
 /* ---- writing ---- */
 
-static void put_string(tn_json_out *w, const char *key, const char *value) {
-    tn_json_key(w, key);
-    tn_json_puts(w, value);
-}
-
-static void put_bool(tn_json_out *w, const char *key, int value) {
-    tn_json_key(w, key);
-    tn_json_put_bool(w, value);
-}
-
-static void put_int(tn_json_out *w, const char *key, int value) {
-    tn_json_key(w, key);
-    tn_json_put_i64(w, value);
-}
-
 static void put_null(tn_json_out *w, const char *key) {
     tn_json_key(w, key);
     tn_json_put_null(w);
@@ -186,34 +171,34 @@ static void put_null(tn_json_out *w, const char *key) {
 static void write_config(const sae_config *cfg, const char *extra, tn_buf *out) {
     tn_json_out w = tn_json_writer(out, 2);
     tn_json_begin_object(&w);
-    put_string(&w, "architecture", "standard");
-    put_int(&w, "d_in", cfg->d_in);
-    put_int(&w, "d_sae", cfg->d_sae);
-    put_string(&w, "dtype", "float32");
-    put_string(&w, "device", "cpu");
-    put_bool(&w, "apply_b_dec_to_input", cfg->apply_b_dec_to_input);
-    put_string(&w, "normalize_activations", "none");
-    put_string(&w, "reshape_activations", "none");
+    tn_json_member_text(&w, "architecture", "standard");
+    tn_json_member_i64(&w, "d_in", cfg->d_in);
+    tn_json_member_i64(&w, "d_sae", cfg->d_sae);
+    tn_json_member_text(&w, "dtype", "float32");
+    tn_json_member_text(&w, "device", "cpu");
+    tn_json_member_bool(&w, "apply_b_dec_to_input", cfg->apply_b_dec_to_input);
+    tn_json_member_text(&w, "normalize_activations", "none");
+    tn_json_member_text(&w, "reshape_activations", "none");
     tn_json_key(&w, "metadata");
     tn_json_begin_object(&w);
-    put_string(&w, "sae_lens_version", SAE_LENS_VERSION);
+    tn_json_member_text(&w, "sae_lens_version", SAE_LENS_VERSION);
     put_null(&w, "sae_lens_training_version");
-    put_string(&w, "model_name", cfg->model_name);
-    put_string(&w, "hook_name", cfg->hook_name);
+    tn_json_member_text(&w, "model_name", cfg->model_name);
+    tn_json_member_text(&w, "hook_name", cfg->hook_name);
     put_null(&w, "hook_head_index");
-    put_string(&w, "model_class_name", "HookedTransformer");
+    tn_json_member_text(&w, "model_class_name", "HookedTransformer");
     tn_json_key(&w, "model_from_pretrained_kwargs");
     tn_json_begin_object(&w);
     tn_json_end_object(&w);
-    put_int(&w, "context_size", cfg->context_size);
-    put_bool(&w, "prepend_bos", 0);
+    tn_json_member_i64(&w, "context_size", cfg->context_size);
+    tn_json_member_bool(&w, "prepend_bos", 0);
     tn_json_key(&w, "seqpos_slice");
     tn_json_begin_array(&w);
     tn_json_put_null(&w);
     tn_json_end_array(&w);
-    put_string(&w, "dataset_path", "");
-    put_bool(&w, "exclude_special_tokens", 0);
-    put_string(&w, "training_architecture", "standard");
+    tn_json_member_text(&w, "dataset_path", "");
+    tn_json_member_bool(&w, "exclude_special_tokens", 0);
+    tn_json_member_text(&w, "training_architecture", "standard");
     if (extra) {
         tn_json_key(&w, "scalpel_training");
         tn_json_put_raw(&w, extra, strlen(extra));

@@ -85,4 +85,11 @@ void tn_json_put_null(tn_json_out *w);
 /* A value copied from a parsed document, or any JSON text known to be sound. */
 void tn_json_put_raw(tn_json_out *w, const char *text, size_t len);
 
+/* A member of the object being written: key and value. */
+void tn_json_member_text(tn_json_out *w, const char *key, const char *v);
+void tn_json_member_i64(tn_json_out *w, const char *key, int64_t v);
+void tn_json_member_f64(tn_json_out *w, const char *key, double v);
+void tn_json_member_f32(tn_json_out *w, const char *key, float v);
+void tn_json_member_bool(tn_json_out *w, const char *key, int v);
+
 #endif

@@ -147,3 +147,28 @@ void tn_json_put_null(tn_json_out *w) {
     separate(w);
     tn_buf_puts(w->out, "null");
 }
+
+void tn_json_member_text(tn_json_out *w, const char *key, const char *v) {
+    tn_json_key(w, key);
+    tn_json_puts(w, v);
+}
+
+void tn_json_member_i64(tn_json_out *w, const char *key, int64_t v) {
+    tn_json_key(w, key);
+    tn_json_put_i64(w, v);
+}
+
+void tn_json_member_f64(tn_json_out *w, const char *key, double v) {
+    tn_json_key(w, key);
+    tn_json_put_f64(w, v);
+}
+
+void tn_json_member_f32(tn_json_out *w, const char *key, float v) {
+    tn_json_key(w, key);
+    tn_json_put_f32(w, v);
+}
+
+void tn_json_member_bool(tn_json_out *w, const char *key, int v) {
+    tn_json_key(w, key);
+    tn_json_put_bool(w, v);
+}
