@@ -29,6 +29,7 @@ typedef struct {
     float *rows;   /* [layers, d] resid_post at the position */
     float *logits; /* [layers, vocab] */
     int32_t *best; /* [layers, top] likeliest first */
+    void *scratch; /* of tn_linear for rows */
 } lens;
 
 static int keep_row(void *ctx, const qwen_tap *tap) {
@@ -62,13 +63,14 @@ static int compute(lens *l, tn_err *e) {
     l->rows = calloc(layers * d, sizeof *l->rows);
     l->logits = calloc(layers * vocab, sizeof *l->logits);
     l->best = calloc(layers * (size_t)l->top, sizeof *l->best);
-    if (!l->rows || !l->logits || !l->best) return tn_fail(e, TN_ENOMEM, "out of memory");
+    l->scratch = malloc(tn_linear_scratch(layers, d));
+    if (!l->rows || !l->logits || !l->best || !l->scratch) return tn_fail(e, TN_ENOMEM, "out of memory");
     int code = qwen_set_hooks(l->s.state, &hook, 1, e);
     if (!code) code = qwen_forward(l->s.state, l->ids.data, (int)l->ids.len, QWEN_NO_LOGITS, NULL, e);
     if (code) return code;
     for (size_t i = 0; i < layers; i++)
         l->s.exec.k->rmsnorm(l->rows + i * d, l->rows + i * d, qwen_model_final_norm(m), d, c->rms_eps);
-    tn_linear(l->s.exec, l->logits, l->rows, &head, NULL, layers);
+    tn_linear(l->s.exec, l->logits, l->rows, &head, NULL, layers, l->scratch);
     for (size_t i = 0; i < layers; i++)
         find_best(l->logits + i * vocab, c->vocab, l->best + i * (size_t)l->top, l->top);
     return TN_OK;
@@ -216,6 +218,7 @@ int cmd_lens(int argc, char **argv) {
     free(l.rows);
     free(l.logits);
     free(l.best);
+    free(l.scratch);
     tok_ids_free(&l.ids);
     cmd_close(&l.s);
     return cmd_finish(code, &e);

@@ -53,11 +53,7 @@ static void swiglu(const qwen_state *s, float *gate, const float *up, size_t n) 
 /* x[n, d] = embedding[tokens] */
 static void embed(qwen_state *s, const qwen_rows *r) {
     const tn_mat *e = &s->model->embedding;
-    size_t row_bytes = e->cols * tn_dtype_size(e->dtype);
-    for (int i = 0; i < r->n; i++) {
-        const unsigned char *row = (const unsigned char *)e->data + (size_t)r->tokens[i] * row_bytes;
-        tn_to_f32(s->x + (size_t)i * e->cols, row, e->dtype, e->cols);
-    }
+    for (int i = 0; i < r->n; i++) tn_mat_row(s->x + (size_t)i * e->cols, e, (size_t)r->tokens[i]);
 }
 
 /* ---- The layer ---- */
@@ -72,23 +68,22 @@ static int layer_forward(qwen_state *s, const qwen_rows *r, int l, tn_err *e) {
     if ((rc = qwen_run_hooks(s, r, l, QWEN_RESID_PRE, s->x, e))) return rc;
 
     rmsnorm(s, s->normed, s->x, w->attn_norm, n);
-    tn_linear(ex, s->q, s->normed, &w->q, w->q_bias, n);
-    tn_linear(ex, s->k, s->normed, &w->k, w->k_bias, n);
-    tn_linear(ex, s->v, s->normed, &w->v, w->v_bias, n);
+    const tn_product qkv[] = {{s->q, &w->q, w->q_bias}, {s->k, &w->k, w->k_bias}, {s->v, &w->v, w->v_bias}};
+    tn_linear_all(ex, qkv, 3, s->normed, n, s->rounded);
     qwen_rope(s, r, s->q, c->heads);
     qwen_rope(s, r, s->k, c->kv_heads);
     qwen_cache_rows(s, r, l);
     qwen_attention(s, r, l);
-    tn_linear(ex, s->y, s->heads, &w->o, NULL, n);
+    tn_linear(ex, s->y, s->heads, &w->o, NULL, n, s->rounded);
     if ((rc = qwen_run_hooks(s, r, l, QWEN_ATTN_OUT, s->y, e))) return rc;
     ex.k->add(s->x, s->y, size);
     if ((rc = qwen_run_hooks(s, r, l, QWEN_RESID_MID, s->x, e))) return rc;
 
     rmsnorm(s, s->normed, s->x, w->mlp_norm, n);
-    tn_linear(ex, s->gate, s->normed, &w->gate, NULL, n);
-    tn_linear(ex, s->up, s->normed, &w->up, NULL, n);
+    const tn_product gate_up[] = {{s->gate, &w->gate, NULL}, {s->up, &w->up, NULL}};
+    tn_linear_all(ex, gate_up, 2, s->normed, n, s->rounded);
     swiglu(s, s->gate, s->up, n);
-    tn_linear(ex, s->y, s->gate, &w->down, NULL, n);
+    tn_linear(ex, s->y, s->gate, &w->down, NULL, n, s->rounded);
     if ((rc = qwen_run_hooks(s, r, l, QWEN_MLP_OUT, s->y, e))) return rc;
     ex.k->add(s->x, s->y, size);
     return qwen_run_hooks(s, r, l, QWEN_RESID_POST, s->x, e);
@@ -98,7 +93,7 @@ static int layer_forward(qwen_state *s, const qwen_rows *r, int l, tn_err *e) {
 static void head_forward(qwen_state *s, const qwen_rows *r, int rows) {
     const float *x = s->x + (size_t)(r->n - rows) * (size_t)s->model->config.hidden;
     rmsnorm(s, s->normed, x, s->model->final_norm, (size_t)rows);
-    tn_linear(s->opts.exec, s->logits, s->normed, &s->model->head, NULL, (size_t)rows);
+    tn_linear(s->opts.exec, s->logits, s->normed, &s->model->head, NULL, (size_t)rows, s->rounded);
 }
 
 /* ---- The whole ---- */

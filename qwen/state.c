@@ -85,6 +85,11 @@ static qwen_state *carve(qwen_state *s, const qwen_model *m, const qwen_opts *o,
     s->up = floats(a, 1, n, inter);
     s->scores = floats(a, (size_t)o->exec.threads, heads / kv, context);
     s->logits = floats(a, 1, n, (size_t)cfg->vocab);
+    size_t widest = inter > d ? inter : d;
+    if (heads * dim > widest) widest = heads * dim;
+    size_t scratch = tn_linear_scratch(n, widest);
+    if (!scratch) a->failed = 1;
+    s->rounded = tn_arena_take(a, scratch, 1);
     return self;
 }
 

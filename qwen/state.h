@@ -38,6 +38,7 @@ struct qwen_state {
     float *gate, *up; /* [n, i] */
     float *scores;    /* [threads, h/g, c] attention weights of one row and kv head for each thread */
     float *logits;    /* [n, vocab] */
+    void *rounded;    /* rows of the widest input in 8 bits, for quantised weights */
 
     void *block; /* the allocation of qwen_state_new, else NULL */
 };

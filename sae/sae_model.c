@@ -54,7 +54,7 @@ void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z,
         x = scratch;
     }
     tn_mat w_enc = {.data = s->w_enc, .dtype = TN_F32, .rows = f, .cols = d};
-    tn_linear(ex, z, x, &w_enc, s->b_enc, rows);
+    tn_linear(ex, z, x, &w_enc, s->b_enc, rows, NULL);
     /* Written so that a NaN stays one instead of looking like a silent latent. */
     for (size_t i = 0; i < rows * f; i++) z[i] = z[i] <= 0.0f ? 0.0f : z[i];
 }

@@ -20,6 +20,34 @@
 
 #include "tensor/dtype.h"
 
+/* A matrix that stays where it is, in the form it is stored in: floats, row-major, or quantised to 8 or 4
+ * bits in the layout of docs/FORMATS.md (16 rows interleaved, so that a register holds the same four columns
+ * of 16 rows):
+ *
+ *     bits 8: data  U8   [blocks, kpad/4, 16, 4]    byte = w + 128
+ *     bits 4: data  U8   [blocks, kpad/8, 16, 4]    low half = w + 8 of columns 0-3, high half of columns 4-7
+ *             scales BF16 [blocks, groups, 16]       value = w * scale
+ *
+ * blocks = ceil(rows/16), kpad = cols rounded up to TN_Q_PAD, groups = ceil(kpad/group). */
+typedef struct {
+    const void *data; /* at any address */
+    tn_dtype dtype;   /* TN_F32, TN_F16 or TN_BF16; TN_U8 when quantised */
+    size_t rows, cols;
+    int bits;           /* 0: floats; 8 or 4 */
+    size_t group;       /* columns that share a scale, a multiple of TN_Q_PAD; only when quantised */
+    const void *scales; /* little-endian BF16; only when quantised */
+} tn_mat;
+
+enum { TN_Q_ROWS = 16, TN_Q_PAD = 32, TN_Q_MAX_GROUP = 65536 /* beyond it a 32-bit sum could overflow */ };
+
+/* Rows of activations rounded to 8 bits, each group of columns with its own scale: x = q * scale. */
+typedef struct {
+    int8_t *q;    /* [n, kpad], -127 … 127; zeros beyond the last column */
+    float *scale; /* [n, groups] */
+    int32_t *sum; /* [n, groups] of the group's q: what the weights' offset of 128 or 8 has to give back */
+    size_t n, kpad, group, groups;
+} tn_qrows;
+
 typedef struct {
     const char *name; /* "scalar", "avx2", "avx512" */
 
@@ -32,6 +60,18 @@ typedef struct {
                        size_t m, size_t k);
     void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
                         size_t m, size_t k);
+
+    /* One row of tn_qrows: scale[g] = max |x| / 127 over the group and q = x * (127 / max), rounded to
+     * nearest, ties to even. A group whose max is below 1e-30 is all zeros; one that is not finite has scale
+     * NaN, so that the result shows it. Every tier gives the same bits. */
+    void (*quantize)(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
+
+    /* y[i*ldy + j] = sum_g x.scale[i][g] * w.scale[j0+j][g] * (sum_{k in g} x.q[i][k] * w[j0+j][k])
+     * for all rows i of x and j < m; j0 is a multiple of TN_Q_ROWS. The inner sum is exact in 32-bit
+     * integers, the outer one runs over g in order: y += (float)inner * (x.scale * w.scale), so the bits of a
+     * row depend neither on n nor on m. w.bits says which of the two. Serial. */
+    void (*matmul_q8)(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+    void (*matmul_q4)(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
     /* sum_i a[i] * b[i], the same order as matmul_f32 */
     float (*dot)(const float *a, const float *b, size_t n);
@@ -77,16 +117,27 @@ typedef struct {
  * run here. */
 tn_exec tn_exec_make(const char *isa, int threads);
 
-/* A matrix that stays where it is, in the type it is stored in. */
-typedef struct {
-    const void *data; /* [rows, cols], row-major, at any address */
-    tn_dtype dtype;   /* TN_F32, TN_F16 or TN_BF16 */
-    size_t rows, cols;
-} tn_mat;
+/* dst[cols] = row `row` of w as F32. */
+void tn_mat_row(float *dst, const tn_mat *w, size_t row);
+
+/* Bytes of scratch that tn_linear needs for n rows of k columns when the weights are quantised; 0 on
+ * overflow. */
+size_t tn_linear_scratch(size_t n, size_t k);
 
 /* y[n, w.rows] = x[n, w.cols] · wᵀ + bias[w.rows] (bias may be NULL), split over threads and tiled so
- * that a block of w is read from memory once for all n rows. This is HF's nn.Linear. */
-void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n);
+ * that a block of w is read from memory once for all n rows. This is HF's nn.Linear. Quantised weights
+ * need scratch (tn_linear_scratch bytes) for x in 8 bits; with floats it may be NULL. */
+void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n,
+               void *scratch);
+
+/* Several such products of one input in one sweep over the threads (q, k and v; gate and up). All w have the
+ * same cols, and the quantised ones the same group. */
+typedef struct {
+    float *y; /* [n, w->rows] */
+    const tn_mat *w;
+    const float *bias; /* [w->rows] or NULL */
+} tn_product;
+void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, size_t n, void *scratch);
 
 /* The same with strides: y[i*ldy + j], x[i*ldx + k], all F32, w[j*ldw + k]. Used for gradients. */
 void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,

@@ -195,8 +195,21 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, float l
 }
 
 const tn_kernels *tn_tier_avx2(void) {
-    static const tn_kernels table = {"avx2", matmul_f32, matmul_f16, matmul_bf16, dot,    axpy,
-                                     add,    rmsnorm,    rope,       softmax,     swiglu, adam};
+    static const tn_kernels table = {.name = "avx2",
+                                     .matmul_f32 = matmul_f32,
+                                     .matmul_f16 = matmul_f16,
+                                     .matmul_bf16 = matmul_bf16,
+                                     .quantize = tn_scalar_quantize,
+                                     .matmul_q8 = tn_scalar_matmul_q8,
+                                     .matmul_q4 = tn_scalar_matmul_q4,
+                                     .dot = dot,
+                                     .axpy = axpy,
+                                     .add = add,
+                                     .rmsnorm = rmsnorm,
+                                     .rope = rope,
+                                     .softmax = softmax,
+                                     .swiglu = swiglu,
+                                     .adam = adam};
     return &table;
 }
 

@@ -1,100 +1,175 @@
-/* Matrix products and the transpose over several threads.
+/* Matrix products over several threads.
  *
- * A product is cut along its longer side into one range per thread; what happens inside a range is the
- * loop nest of matmul.c. No sum is ever cut, so the number of threads changes no bit of the result.
+ * The columns of all products that share an input are laid end to end and dealt out in units; what happens
+ * inside a unit is the loop nest of the tier. No sum is ever cut, so the number of threads changes no bit of
+ * the result.
  */
-#include "tensor/kernels.h"
+#include "tensor/arena.h"
+#include "tensor/kernels_tier.h"
 #include "tensor/par.h"
 
-/* Ranges are multiples of this many rows or columns, a multiple of every tier's tile: no range but the
- * last has a ragged edge. */
-enum { GRAIN = 24 };
+/* A unit of columns: a multiple of every tier's tile and of the rows of a quantised block, so that none but
+ * a matrix's last has a ragged edge. */
+enum { UNIT = 48 };
 
 /* Below this many multiplications waking a second thread costs more than it saves. */
 enum { SERIAL_WORK = 100000 };
 
-typedef void (*matmul_fn)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                          size_t n, size_t m, size_t k);
-
-/* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k] + bias[j]   i < n, j < m */
-typedef struct {
-    matmul_fn matmul;
-    void (*add)(float *y, const float *x, size_t n);
-    float *y;
-    const float *x;
-    const unsigned char *w;
-    const float *bias; /* [m] or NULL */
-    size_t ldy, ldx, ldw, w_size, n, m, k;
-} product;
-
-/* Rows i0 … i0+n-1 and columns j0 … j0+m-1 of y. */
-static void part(const product *p, size_t i0, size_t n, size_t j0, size_t m) {
-    float *y = p->y + i0 * p->ldy + j0;
-    p->matmul(y, p->ldy, p->x + i0 * p->ldx, p->ldx, p->w + j0 * p->ldw * p->w_size, p->ldw, n, m, p->k);
-    if (p->bias == NULL) return;
-    for (size_t i = 0; i < n; i++) p->add(y + i * p->ldy, p->bias + j0, m);
+static size_t units(size_t columns) {
+    return (columns + UNIT - 1) / UNIT;
 }
+
+static size_t min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* ---- Linear layers ---- */
+
+typedef struct {
+    tn_exec ex;
+    const tn_product *p; /* [count] */
+    int count;
+    const float *x; /* [n, k] */
+    size_t n, k;
+    tn_qrows q; /* the same in 8 bits when some weights are quantised */
+} sweep;
+
+/* Columns j0 … j0+m-1 of one product. */
+static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m) {
+    const tn_kernels *k = s->ex.k;
+    const tn_mat *w = p->w;
+    const size_t ldy = w->rows;
+    float *y = p->y + j0;
+    if (w->bits == 8)
+        k->matmul_q8(y, ldy, &s->q, w, j0, m);
+    else if (w->bits == 4)
+        k->matmul_q4(y, ldy, &s->q, w, j0, m);
+    else {
+        const unsigned char *from = (const unsigned char *)w->data + j0 * w->cols * tn_dtype_size(w->dtype);
+        (w->dtype == TN_BF16  ? k->matmul_bf16
+         : w->dtype == TN_F16 ? k->matmul_f16
+                              : k->matmul_f32)(y, ldy, s->x, s->k, from, w->cols, s->n, m, s->k);
+    }
+    if (p->bias == NULL) return;
+    for (size_t i = 0; i < s->n; i++) k->add(y + i * ldy, p->bias + j0, m);
+}
+
+/* Units begin … end-1 of all products laid end to end. */
+static void some_units(void *ctx, size_t begin, size_t end) {
+    const sweep *s = ctx;
+    size_t first = 0; /* unit of the product's column 0 */
+    for (int i = 0; i < s->count && first < end; i++) {
+        const tn_product *p = &s->p[i];
+        const size_t last = first + units(p->w->rows);
+        const size_t from = begin > first ? begin : first, upto = min_size(end, last);
+        if (from < upto) {
+            const size_t j0 = (from - first) * UNIT, j1 = min_size((upto - first) * UNIT, p->w->rows);
+            columns(s, p, j0, j1 - j0);
+        }
+        first = last;
+    }
+}
+
+/* Rows begin … end-1 of x to 8 bits. */
+static void quantize_rows(void *ctx, size_t begin, size_t end) {
+    const sweep *s = ctx;
+    const tn_qrows *q = &s->q;
+    for (size_t i = begin; i < end; i++)
+        s->ex.k->quantize(q->q + i * q->kpad, q->scale + i * q->groups, q->sum + i * q->groups,
+                          s->x + i * s->k, s->k, q->group);
+}
+
+/* Room for n rows; the groups are at their most when each has TN_Q_PAD columns. */
+static void carve(tn_qrows *q, tn_arena *a, size_t n, size_t k) {
+    size_t bytes = 0, most = 0;
+    if (k > SIZE_MAX - TN_Q_PAD || tn_mul_size(n, tn_q_pad(k), &bytes) ||
+        tn_mul_size(n, tn_q_pad(k) / TN_Q_PAD, &most))
+        a->failed = 1;
+    q->q = tn_arena_take(a, bytes, sizeof *q->q);
+    q->scale = tn_arena_take(a, most, sizeof *q->scale);
+    q->sum = tn_arena_take(a, most, sizeof *q->sum);
+}
+
+size_t tn_linear_scratch(size_t n, size_t k) {
+    tn_qrows q;
+    tn_arena a = tn_arena_measure();
+    carve(&q, &a, n, k);
+    return a.failed ? 0 : a.used + TN_ALIGN; /* the caller's block may start anywhere */
+}
+
+void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, size_t n, void *scratch) {
+    sweep s = {.ex = ex, .p = p, .count = count, .x = x, .n = n, .k = p[0].w->cols};
+    size_t all = 0, group = 0;
+    double work = 0; /* a double, which cannot wrap */
+    for (int i = 0; i < count; i++) {
+        all += units(p[i].w->rows);
+        work += (double)n * (double)p[i].w->rows * (double)s.k;
+        if (p[i].w->bits) group = p[i].w->group;
+    }
+    const int threads = work < SERIAL_WORK ? 1 : ex.threads;
+    if (group) {
+        tn_arena room = tn_arena_on(scratch, tn_linear_scratch(n, s.k));
+        carve(&s.q, &room, n, s.k);
+        s.q.n = n;
+        s.q.kpad = tn_q_pad(s.k);
+        s.q.group = group;
+        s.q.groups = tn_q_groups(s.q.kpad, group);
+        tn_parallel_for(n, 1, threads, quantize_rows, &s);
+    }
+    tn_parallel_for(all, 1, threads, some_units, &s);
+}
+
+void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n,
+               void *scratch) {
+    const tn_product p = {y, w, bias};
+    tn_linear_all(ex, &p, 1, x, n, scratch);
+}
+
+void tn_mat_row(float *dst, const tn_mat *w, size_t row) {
+    if (!w->bits) {
+        const unsigned char *from = (const unsigned char *)w->data + row * w->cols * tn_dtype_size(w->dtype);
+        (void)tn_to_f32(dst, from, w->dtype, w->cols);
+        return;
+    }
+    const size_t kpad = tn_q_pad(w->cols), block = row / TN_Q_ROWS, r = row % TN_Q_ROWS;
+    const unsigned char *data =
+        (const unsigned char *)w->data + block * (TN_Q_ROWS * kpad * (size_t)w->bits / 8) + r * 4;
+    const unsigned char *scales =
+        (const unsigned char *)w->scales + (block * tn_q_groups(kpad, w->group) * TN_Q_ROWS + r) * 2;
+    for (size_t k = 0; k < w->cols; k++) {
+        const float scale = tn_bf16_to_f32(tn_load_u16(scales + k / w->group * TN_Q_ROWS * 2));
+        const int byte = data[w->bits == 8 ? k / 4 * 64 + k % 4 : k / 8 * 64 + k % 4];
+        const int value = w->bits == 8 ? byte - 128 : (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+        dst[k] = (float)value * scale;
+    }
+}
+
+/* ---- Products of plain F32 matrices, for gradients ---- */
+
+/* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m */
+typedef struct {
+    tn_exec ex;
+    float *y;
+    const float *x, *w;
+    size_t ldy, ldx, ldw, n, m, k;
+} product;
 
 static void some_rows(void *ctx, size_t begin, size_t end) {
     const product *p = ctx;
-    part(p, begin, end - begin, 0, p->m);
+    p->ex.k->matmul_f32(p->y + begin * p->ldy, p->ldy, p->x + begin * p->ldx, p->ldx, p->w, p->ldw,
+                        end - begin, p->m, p->k);
 }
 
 static void some_columns(void *ctx, size_t begin, size_t end) {
     const product *p = ctx;
-    part(p, 0, p->n, begin, end - begin);
+    p->ex.k->matmul_f32(p->y + begin, p->ldy, p->x, p->ldx, p->w + begin * p->ldw, p->ldw, p->n, end - begin,
+                        p->k);
 }
 
-static void run(product *p, int threads) {
-    /* in double, where the product of three sizes cannot wrap */
-    if ((double)p->n * (double)p->m * (double)p->k < SERIAL_WORK) threads = 1;
-    if (p->n > p->m)
-        tn_parallel_for(p->n, GRAIN, threads, some_rows, p);
-    else
-        tn_parallel_for(p->m, GRAIN, threads, some_columns, p);
-}
-
-void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n) {
-    product p = {NULL, ex.k->add, y,       x,       w->data,
-                 bias, w->rows,   w->cols, w->cols, tn_dtype_size(w->dtype),
-                 n,    w->rows,   w->cols};
-    p.matmul = w->dtype == TN_BF16  ? ex.k->matmul_bf16
-               : w->dtype == TN_F16 ? ex.k->matmul_f16
-                                    : ex.k->matmul_f32;
-    run(&p, ex.threads);
-}
-
+/* Cut along the longer side. */
 void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
                    size_t n, size_t m, size_t k) {
-    product p = {ex.k->matmul_f32, ex.k->add, y, x, (const unsigned char *)w, NULL, ldy, ldx, ldw,
-                 sizeof *w,        n,         m, k};
-    run(&p, ex.threads);
-}
-
-/* Transposing in squares of 16: a line of 64 bytes is 16 floats, so each line of src that is read and
- * each line of dst that is written is used whole while it is in the cache. */
-enum { SQUARE = 16 };
-
-typedef struct {
-    float *dst;       /* [cols, rows] */
-    const float *src; /* [rows, ld], cols of it used */
-    size_t rows, cols, ld;
-} transposition;
-
-/* Columns begin … end-1 of src, which are rows of dst. */
-static void transpose_columns(void *ctx, size_t begin, size_t end) {
-    const transposition *t = ctx;
-    for (size_t r0 = 0; r0 < t->rows; r0 += SQUARE) {
-        const size_t r1 = t->rows - r0 < SQUARE ? t->rows : r0 + SQUARE;
-        for (size_t c0 = begin; c0 < end; c0 += SQUARE) {
-            const size_t c1 = end - c0 < SQUARE ? end : c0 + SQUARE;
-            for (size_t c = c0; c < c1; c++)
-                for (size_t r = r0; r < r1; r++) t->dst[c * t->rows + r] = t->src[r * t->ld + c];
-        }
-    }
-}
-
-void tn_transpose(tn_exec ex, float *dst, const float *src, size_t rows, size_t cols, size_t ld) {
-    transposition t = {dst, src, rows, cols, ld};
-    tn_parallel_for(cols, SQUARE, ex.threads, transpose_columns, &t);
+    product p = {ex, y, x, w, ldy, ldx, ldw, n, m, k};
+    const int threads = (double)n * (double)m * (double)k < SERIAL_WORK ? 1 : ex.threads;
+    tn_parallel_for(n > m ? n : m, UNIT, threads, n > m ? some_rows : some_columns, &p);
 }

@@ -212,7 +212,7 @@ static void linear_over_threads_and_chunks(void) {
         for (int type = 0; type < N_TYPES; type++)
             for (int biased = 0; biased < 2; biased++) {
                 tn_from_f32(stored + 1, TYPES[type], w, M * K);
-                const tn_mat mat = {stored + 1, TYPES[type], M, K};
+                const tn_mat mat = {.data = stored + 1, .dtype = TYPES[type], .rows = M, .cols = K};
                 matmul_of(t, TYPES[type])(want, M, x, K, stored + 1, K, N, M, K);
                 for (size_t a = 0; biased && a < N; a++)
                     for (size_t b = 0; b < M; b++) want[a * M + b] += bias[b];
@@ -222,7 +222,7 @@ static void linear_over_threads_and_chunks(void) {
                         memset(y, 0, sizeof y);
                         for (size_t row = 0; row < N; row += chunks[c])
                             tn_linear(ex, y + row * M, x + row * K, &mat, biased ? bias : NULL,
-                                      N - row < chunks[c] ? N - row : chunks[c]);
+                                      N - row < chunks[c] ? N - row : chunks[c], NULL);
                         CHECK(memcmp(y, want, sizeof y) == 0);
                     }
             }
