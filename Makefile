@@ -1,5 +1,5 @@
 # Scalpel. `make` builds the commands and the library into build/, `make demo` runs the experiment, `make test`
-# every test, `make help` lists the rest. Needs a C11 compiler and make; OpenMP is used when the compiler has it.
+# every test, `make help` lists the rest. Needs a C11 compiler and make.
 
 CC    ?= cc
 AR    ?= ar
@@ -21,12 +21,10 @@ CFLAGS_ALL := -std=c11 $(OPT) -g -ffp-contract=off -fPIC -I. $(WARN) $(if $(filt
 	$(CFLAGS)
 LIBS := -lm
 
-# OpenMP when the compiler can link it; OMP=0 builds the serial version.
-OMP ?= $(shell echo 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo 1 || echo 0)
-ifeq ($(OMP),1)
-CFLAGS_ALL += -fopenmp
-else
-CFLAGS_ALL += -Wno-unknown-pragmas
+# THREADS=0 builds the serial version, with no thread in it; OMP=0 is its older name.
+THREADS ?= $(if $(filter 0,$(OMP)),0,1)
+ifneq ($(THREADS),0)
+CFLAGS_ALL += -DTN_THREADS -pthread
 endif
 
 ARCH := $(shell $(CC) -dumpmachine)
@@ -35,6 +33,9 @@ ARCH := $(shell $(CC) -dumpmachine)
 COMMAND_SRC := $(wildcard */cmd_*.c */*_main.c) tensor/cli.c
 COMMAND_SRC := $(filter-out tests/%,$(COMMAND_SRC))
 LIB_SRC     := $(filter-out $(COMMAND_SRC),$(wildcard tensor/*.c tokenizer/*.c qwen/*.c sae/*.c convert/*.c))
+ifeq ($(THREADS),0)
+LIB_SRC     := $(filter-out tensor/os_threads.c,$(LIB_SRC))
+endif
 LIB_OBJ     := $(LIB_SRC:%.c=$(OBJ)/%.o)
 CLI_OBJ     := $(OBJ)/tensor/cli.o
 COMMANDS    := qwen sae convert
@@ -68,8 +69,9 @@ $(BUILD)/libscalpel.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+# The helper threads run until the process ends, so on ELF systems this library stays loaded as long (dlclose).
 $(BUILD)/libscalpel.so: $(LIB_OBJ)
-	$(CC) $(CFLAGS_ALL) -shared $^ -o $@ $(LIBS)
+	$(CC) $(CFLAGS_ALL) -shared $(if $(findstring linux,$(ARCH)),-Wl$(comma)-z$(comma)nodelete) $^ -o $@ $(LIBS)
 
 define COMMAND_RULE
 $(BUILD)/$(1): $(patsubst %.c,$(OBJ)/%.o,$(wildcard $(1)/cmd_*.c $(1)/$(1)_main.c)) $(CLI_OBJ) $(BUILD)/libscalpel.a
@@ -121,7 +123,7 @@ help:
 	@echo '                  MODEL=DIR LAYER=15 uses another model, report in $(BUILD)/demo-NAME/'
 	@echo 'make format       clang-format over all sources'
 	@echo 'make clean        remove $(BUILD)/, downloaded assets included'
-	@echo 'Variables: CC=clang  OMP=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
+	@echo 'Variables: CC=clang  THREADS=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
 
 FORCE:
 .PHONY: all test demo format clean help FORCE

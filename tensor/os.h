@@ -1,4 +1,5 @@
-/* The only door to the operating system: files, clock, cores, terminal. A port replaces os_posix.c. */
+/* The door to the operating system: files, clock, cores, terminal. A port replaces os_posix.c. (Threads,
+ * which a port may lack, have a door of their own: os_threads.h.) */
 #ifndef TENSOR_OS_H
 #define TENSOR_OS_H
 

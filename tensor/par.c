@@ -1,23 +1,49 @@
 /* The loop over cores of par.h. */
 #include "tensor/par.h"
 
+#ifdef TN_THREADS
+#include "tensor/os_threads.h"
+
+#include <stdatomic.h>
+
+typedef struct {
+    tn_range_fn fn;
+    void *ctx;
+    size_t n, grain;
+    size_t grains;      /* n / grain, rounded up */
+    size_t share;       /* a range is the share-th part of what is left */
+    atomic_size_t next; /* the first grain that nobody has taken */
+} loop;
+
+/* Takes ranges until none is left. They begin long, which keeps neighbours together on one core, and get
+ * shorter as the end comes near, so that the cores finish together even if one is slower (guided
+ * self-scheduling: Polychronopoulos & Kuck, IEEE Trans. Computers C-36(12), 1987). */
+static void take_ranges(void *ctx) {
+    loop *l = ctx;
+    size_t begin = atomic_load(&l->next);
+    while (begin < l->grains) {
+        size_t length = (l->grains - begin) / l->share;
+        size_t end = begin + (length > 0 ? length : 1);
+        if (!atomic_compare_exchange_weak(&l->next, &begin, end)) continue; /* begin is what next is now */
+        l->fn(l->ctx, begin * l->grain, end == l->grains ? l->n : end * l->grain);
+        begin = atomic_load(&l->next);
+    }
+}
+#endif
+
 void tn_parallel_for(size_t n, size_t grain, int threads, tn_range_fn fn, void *ctx) {
     if (n == 0) return;
     if (grain == 0) grain = 1;
-    size_t grains = (n + grain - 1) / grain;
-    size_t parts = threads < 1 ? 1 : (size_t)threads;
-    if (parts > grains) parts = grains;
-#ifdef _OPENMP
-    if (parts > 1) {
-        /* Equal shares of whole grains; thread t takes the t-th, so its data stays in its cache. */
-#pragma omp parallel for num_threads((int)parts) schedule(static, 1)
-        for (size_t t = 0; t < parts; t++) {
-            size_t begin = grains * t / parts * grain;
-            size_t end = grains * (t + 1) / parts * grain;
-            fn(ctx, begin, end < n ? end : n);
-        }
+#ifdef TN_THREADS
+    size_t grains = n / grain + (n % grain != 0);
+    if (threads > 1 && grains > 1) {
+        if ((size_t)threads > grains) threads = (int)grains;
+        loop l = {fn, ctx, n, grain, grains, 2 * (size_t)threads, 0};
+        tn_threads_run(threads - 1, take_ranges, &l);
         return;
     }
+#else
+    (void)threads;
 #endif
     fn(ctx, 0, n);
 }

@@ -176,8 +176,7 @@ static void mistakes_in_a_prompts_file(void) {
 
 /* ---- A full disk ---- */
 
-/* Files may grow to 1536 bytes (3072 in some shells): the write beyond fails as on a full disk. No less,
- * because LLVM's OpenMP makes a shared-memory file of 1024 bytes as it starts. */
+/* Files may grow to 1536 bytes (3072 in some shells): the write beyond fails as on a full disk. */
 #define SMALL_DISK "trap '' XFSZ; ulimit -f 3; "
 
 static void full_disks(void) {

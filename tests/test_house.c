@@ -82,12 +82,13 @@ static void quiet_library(void) {
 }
 
 static void doors(void) {
-    refused("tensor/b.c", "#define _GNU_SOURCE", "feature macros belong into tensor/os_posix.c");
-    refused("qwen/cmd_b.c", "#define _POSIX_C_SOURCE 200809L",
-            "feature macros belong into tensor/os_posix.c");
+    refused("tensor/b.c", "#define _GNU_SOURCE", "feature macros belong into tensor/os_*.c");
+    refused("qwen/cmd_b.c", "#define _POSIX_C_SOURCE 200809L", "feature macros belong into tensor/os_*.c");
     refused("sae/b.c", "#include <immintrin.h>", "intrinsics belong into tensor/kernels_*.c");
     refused("tensor/b.c", "#include <arm_neon.h>", "intrinsics belong into tensor/kernels_*.c");
+    refused("tensor/os.h", "#define _GNU_SOURCE", "feature macros belong into tensor/os_*.c");
     accepted("tensor/os_posix.c", "#define _GNU_SOURCE");
+    accepted("tensor/os_threads.c", "#define _POSIX_C_SOURCE 200809L");
     accepted("tensor/kernels_neon.c", "#include <arm_neon.h>");
 }
 

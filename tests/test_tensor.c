@@ -1,9 +1,8 @@
-/* The small foundations: number formats, UTF-8, random numbers, the arena, errors, the parallel loop. */
+/* The small foundations: number formats, UTF-8, random numbers, the arena, errors. */
 #include "tests/test.h"
 #include "tensor/arena.h"
 #include "tensor/dtype.h"
 #include "tensor/err.h"
-#include "tensor/par.h"
 #include "tensor/rng.h"
 #include "tensor/utf8.h"
 
@@ -135,20 +134,6 @@ static void errors_keep_one_line(void) {
     CHECK_INT(tn_fail(NULL, TN_EIO, "nobody listens"), TN_EIO);
 }
 
-static void mark(void *ctx, size_t begin, size_t end) {
-    int *hits = ctx;
-    for (size_t i = begin; i < end; i++) hits[i]++;
-}
-
-static void parallel_loop_covers_once(void) {
-    for (int threads = 1; threads <= 5; threads++)
-        for (size_t n = 0; n < 40; n++) {
-            int hits[40] = {0};
-            tn_parallel_for(n, 4, threads, mark, hits);
-            for (size_t i = 0; i < 40; i++) CHECK_INT(hits[i], i < n);
-        }
-}
-
 void test_tensor(void) {
     RUN(half_formats_round_trip);
     RUN(rounding_is_to_nearest_even);
@@ -158,5 +143,4 @@ void test_tensor(void) {
     RUN(generator_follows_its_reference);
     RUN(arena_measures_what_it_takes);
     RUN(errors_keep_one_line);
-    RUN(parallel_loop_covers_once);
 }
