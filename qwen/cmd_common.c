@@ -52,15 +52,17 @@ int cmd_open(cmd_session *s, const cmd_common *common, int with_tokenizer, tn_er
     memset(s, 0, sizeof *s);
     int code = cli_exec(&s->exec, common->threads, e);
     if (code) return code;
-    return with_tokenizer ? qwen_text_open(&s->text, common->dir, e)
+    code = with_tokenizer ? qwen_text_open(&s->text, common->dir, e)
                           : qwen_open_dir(&s->text.model, common->dir, e);
+    if (code) return code;
+    s->opts = qwen_opts_default(s->text.model);
+    s->opts.exec = s->exec;
+    return TN_OK;
 }
 
 int cmd_open_state(cmd_session *s, int context, tn_err *e) {
-    qwen_opts o = qwen_opts_default(s->text.model);
-    o.exec = s->exec;
-    if (context != 0) o.context = context;
-    return qwen_state_new(&s->state, s->text.model, &o, e);
+    if (context != 0) s->opts.context = context;
+    return qwen_state_new(&s->state, s->text.model, &s->opts, e);
 }
 
 int cmd_open_sampler(cmd_session *s, const qwen_sampling *sampling, tn_err *e) {

@@ -34,7 +34,7 @@ typedef struct {
 
 static int keep_row(void *ctx, const qwen_tap *tap) {
     lens *l = ctx;
-    int row = l->position - tap->pos0;
+    int row = l->position - tap->pos[0];
     if (row >= 0 && row < tap->n)
         memcpy(l->rows + (size_t)tap->layer * (size_t)tap->d, tap->x + (size_t)row * (size_t)tap->d,
                (size_t)tap->d * sizeof *tap->x);

@@ -124,6 +124,7 @@ int cmd_perplexity(int argc, char **argv) {
         ctx = limit < DEFAULT_WINDOW ? limit : DEFAULT_WINDOW;
     }
     if (!code && ctx < 2) code = tn_fail(&e, TN_EARG, "windows of %d token predict nothing", ctx);
+    s.opts.logit_rows = QWEN_SCORE_ROWS;
     if (!code) code = cmd_open_state(&s, ctx, &e);
     if (!code) code = read_text(s.text.tok, path, &ids, &e);
     if (!code) code = score_text(&s, &ids, ctx, &result, &e);

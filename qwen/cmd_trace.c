@@ -5,6 +5,7 @@
  * there are more, the prompt is run again for the next lot, which gives the same bits.
  */
 #include "qwen/commands.h"
+#include "qwen/score.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -122,7 +123,7 @@ static int gather(void *ctx, const qwen_tap *tap) {
     for (int i = 0; i < t->n_parts; i++) {
         trace_part *p = &t->parts[i];
         if (p->rows && p->layer == tap->layer && p->site == tap->site)
-            memcpy(p->rows + (size_t)tap->pos0 * d, tap->x, (size_t)tap->n * d * sizeof *tap->x);
+            memcpy(p->rows + (size_t)tap->pos[0] * d, tap->x, (size_t)tap->n * d * sizeof *tap->x);
     }
     return 0;
 }
@@ -148,13 +149,14 @@ static int put_floats(tn_st_writer *w, const float *x, size_t n) {
     return TN_OK;
 }
 
-/* Runs the prompt chunk by chunk; `logits`: and writes the logits of every position. */
+/* Runs the prompt piece by piece; `logits`: and writes the logits of every position. */
 static int run(trace *t, tn_st_writer *w, int logits, tn_err *e) {
-    int n = (int)t->ids.len, chunk = qwen_state_opts(t->s.state)->chunk;
+    const qwen_opts *o = qwen_state_opts(t->s.state);
+    int n = (int)t->ids.len, most = logits ? o->logit_rows : o->chunk;
     size_t vocab = (size_t)qwen_model_config(t->s.text.model)->vocab;
     qwen_rewind(t->s.state, 0);
-    for (int at = 0; at < n; at += chunk) {
-        int rows = n - at < chunk ? n - at : chunk;
+    for (int at = 0; at < n; at += most) {
+        int rows = n - at < most ? n - at : most;
         const float *y;
         int code = qwen_forward(t->s.state, t->ids.data + at, rows, logits ? QWEN_ALL_LOGITS : QWEN_NO_LOGITS,
                                 &y, e);
@@ -238,6 +240,7 @@ static int run_trace(trace *t, tn_err *e) {
     else if (!code)
         code = cmd_parse_ids(t->ids_text, &t->ids, e);
     if (!code) code = cmd_check_prompt(&t->s, &t->ids, e);
+    t->s.opts.logit_rows = QWEN_SCORE_ROWS;
     if (!code) code = cmd_open_state(&t->s, (int)t->ids.len, e);
     if (!code) code = listen_all(t, e);
     return code ? code : write_file(t, e);

@@ -48,6 +48,7 @@ int cmd_parse(const char *sub, const char *summary, cmd_options *o, cmd_common *
 typedef struct {
     tn_exec exec;
     qwen_text text; /* text.tok is NULL for commands that need no tokenizer */
+    qwen_opts opts; /* of the timeline; a command may change them between cmd_open and cmd_open_state */
     qwen_state *state;
     qwen_sampler sampler; /* after cmd_open_sampler */
     void *sampler_mem;

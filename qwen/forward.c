@@ -1,4 +1,4 @@
-/* The forward pass. One body serves prefill, decode, capture and steering: only the number of rows differs.
+/* The forward pass. One body serves prefill, decode, capture, steering and batches: only the rows differ.
  *
  *     x = embedding[token]
  *     for each layer:                                                    site
@@ -13,6 +13,8 @@
  */
 #include "qwen/state.h"
 #include "tensor/par.h"
+
+#include <string.h>
 
 /* ---- Row by row: cheap steps, split over rows ---- */
 
@@ -89,52 +91,115 @@ static int layer_forward(qwen_state *s, const qwen_rows *r, int l, tn_err *e) {
     return qwen_run_hooks(s, r, l, QWEN_RESID_POST, s->x, e);
 }
 
-/* logits [rows, vocab] of the last `rows` rows of x [n, d] */
-static void head_forward(qwen_state *s, const qwen_rows *r, int rows) {
-    const float *x = s->x + (size_t)(r->n - rows) * (size_t)s->model->config.hidden;
-    rmsnorm(s, s->normed, x, s->model->final_norm, (size_t)rows);
-    tn_linear(s->opts.exec, s->logits, s->normed, &s->model->head, NULL, (size_t)rows, s->rounded);
+/* logits [n_wanted, vocab] of the wanted rows of x */
+static void head_forward(qwen_state *s, const qwen_rows *r, float *logits) {
+    size_t d = (size_t)s->model->config.hidden, n = (size_t)r->n_wanted;
+    for (size_t i = 0; i < n; i++) memcpy(s->y + i * d, s->x + (size_t)r->wanted[i] * d, d * sizeof *s->x);
+    rmsnorm(s, s->normed, s->y, s->model->final_norm, n);
+    tn_linear(s->opts.exec, logits, s->normed, &s->model->head, NULL, n, s->rounded);
 }
 
 /* ---- The whole ---- */
 
-static int check_call(const qwen_state *s, const int32_t *tokens, int n, unsigned flags, tn_err *e) {
+/* How many of a piece's rows, its last ones, have logits. */
+static int logit_rows_of(const qwen_piece *p) {
+    return p->flags & QWEN_ALL_LOGITS ? p->n : p->flags & QWEN_NO_LOGITS ? 0 : 1;
+}
+
+static int check_piece(const qwen_state *s, const qwen_piece *p, tn_err *e) {
     int vocab = s->model->config.vocab, context = s->opts.context;
-    if (n < 1) return tn_fail(e, TN_EARG, "a forward pass of %d tokens, expected at least 1", n);
-    if (n > context - s->pos)
-        return tn_fail(e, TN_ECTX, "%d tokens at position %d do not fit in the context of %d", n, s->pos,
+    if (p->n < 1) return tn_fail(e, TN_EARG, "a forward pass of %d tokens, expected at least 1", p->n);
+    if (p->seq < 0 || p->seq >= s->opts.sequences)
+        return tn_fail(e, TN_EARG, "sequence %d is out of range: the state has sequences 0 to %d", p->seq,
+                       s->opts.sequences - 1);
+    const qwen_seq *q = &s->seqs[p->seq];
+    if (q->adds) return tn_fail(e, TN_EARG, "sequence %d has two pieces in one forward pass", p->seq);
+    if (p->n > context - q->pos)
+        return tn_fail(e, TN_ECTX, "%d tokens at position %d do not fit in the context of %d", p->n, q->pos,
                        context);
-    if (flags & ~(unsigned)(QWEN_ALL_LOGITS | QWEN_NO_LOGITS) || flags == (QWEN_ALL_LOGITS | QWEN_NO_LOGITS))
-        return tn_fail(e, TN_EARG, "flags %u of a forward pass are unknown or contradict each other", flags);
-    if ((flags & QWEN_ALL_LOGITS) && n > s->opts.chunk)
-        return tn_fail(e, TN_EARG, "logits of all %d positions were asked for, but a chunk has only %d", n,
-                       s->opts.chunk);
-    for (int i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= vocab)
+    unsigned both = QWEN_ALL_LOGITS | QWEN_NO_LOGITS;
+    if ((p->flags & ~both) || p->flags == both)
+        return tn_fail(e, TN_EARG, "flags %u of a forward pass are unknown or contradict each other",
+                       p->flags);
+    for (int i = 0; i < p->n; i++)
+        if (p->tokens[i] < 0 || p->tokens[i] >= vocab)
             return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
-                           (long)tokens[i], vocab - 1);
+                           (long)p->tokens[i], vocab - 1);
     return TN_OK;
+}
+
+/* Checks every piece and notes on its sequence how much it adds. */
+static int check_call(qwen_state *s, const qwen_piece *pieces, int count, tn_err *e) {
+    int room = s->opts.logit_rows;
+    if (count < 1) return tn_fail(e, TN_EARG, "a forward pass of %d pieces, expected at least 1", count);
+    for (int i = 0; i < count; i++) {
+        int rc = check_piece(s, &pieces[i], e);
+        if (rc) return rc;
+        s->seqs[pieces[i].seq].adds = pieces[i].n;
+        if (logit_rows_of(&pieces[i]) > room)
+            return tn_fail(e, TN_EARG, "more rows of logits were asked for than the state holds (%d)",
+                           s->opts.logit_rows);
+        room -= logit_rows_of(&pieces[i]);
+    }
+    return TN_OK;
+}
+
+/* Where a call is: the next row is token `at` of the first piece. */
+typedef struct {
+    const qwen_piece *piece, *end;
+    int at;
+} cursor;
+
+/* Takes the next rows, at most a chunk; 0 when there are none. */
+static int take_rows(qwen_state *s, cursor *c) {
+    qwen_rows *r = &s->rows;
+    r->n = r->n_wanted = 0;
+    while (c->piece < c->end && r->n < s->opts.chunk) {
+        const qwen_piece *p = c->piece;
+        const qwen_seq *q = &s->seqs[p->seq];
+        int i = r->n++;
+        r->tokens[i] = p->tokens[c->at];
+        r->pos[i] = q->pos + c->at;
+        r->seq[i] = p->seq;
+        r->generated[i] = r->pos[i] >= q->n_prompt;
+        if (c->at++ >= p->n - logit_rows_of(p)) r->wanted[r->n_wanted++] = i;
+        if (c->at < p->n) continue;
+        c->piece++;
+        c->at = 0;
+    }
+    return r->n;
+}
+
+/* Positions are moved by the caller, at the end: after a failure the rows written so far lie beyond them and
+ * are dead. */
+static int run(qwen_state *s, const qwen_piece *pieces, int count, const float **logits, tn_err *e) {
+    int rc = check_call(s, pieces, count, e), done = 0; /* rows of logits */
+    if (rc) return rc;
+    cursor c = {pieces, pieces + count, 0};
+    while (take_rows(s, &c)) {
+        const qwen_rows *r = &s->rows;
+        embed(s, r);
+        for (int l = 0; l < s->model->config.layers; l++)
+            if ((rc = layer_forward(s, r, l, e))) return rc;
+        if (r->n_wanted) head_forward(s, r, s->logits + (size_t)done * (size_t)s->model->config.vocab);
+        done += r->n_wanted;
+    }
+    if (done && logits) *logits = s->logits;
+    return TN_OK;
+}
+
+int qwen_forward_batch(qwen_state *s, const qwen_piece *pieces, int count, const float **logits, tn_err *e) {
+    if (logits) *logits = NULL;
+    int rc = run(s, pieces, count, logits, e);
+    for (int i = 0; i < s->opts.sequences; i++) {
+        if (!rc) s->seqs[i].pos += s->seqs[i].adds;
+        s->seqs[i].adds = 0;
+    }
+    return rc;
 }
 
 int qwen_forward(qwen_state *s, const int32_t *tokens, int n, unsigned flags, const float **logits,
                  tn_err *e) {
-    if (logits) *logits = NULL;
-    int rc = check_call(s, tokens, n, flags, e);
-    if (rc) return rc;
-
-    /* s->pos moves only at the end: after a failure the rows written so far lie beyond it and are dead. */
-    qwen_rows r = {.tokens = tokens, .n = 0, .pos0 = s->pos};
-    for (int done = 0; done < n; done += r.n) {
-        r.tokens = tokens + done;
-        r.n = n - done < s->opts.chunk ? n - done : s->opts.chunk;
-        r.pos0 = s->pos + done;
-        embed(s, &r);
-        for (int l = 0; l < s->model->config.layers; l++)
-            if ((rc = layer_forward(s, &r, l, e))) return rc;
-    }
-    s->pos += n;
-    if (flags & QWEN_NO_LOGITS) return TN_OK;
-    head_forward(s, &r, flags & QWEN_ALL_LOGITS ? r.n : 1);
-    if (logits) *logits = s->logits;
-    return TN_OK;
+    const qwen_piece all = {.seq = 0, .n = n, .tokens = tokens, .flags = flags};
+    return qwen_forward_batch(s, &all, 1, logits, e);
 }

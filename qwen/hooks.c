@@ -78,9 +78,10 @@ int qwen_run_hooks(const qwen_state *s, const qwen_rows *r, int layer, qwen_site
                           .layer = layer,
                           .n = r->n,
                           .d = s->model->config.hidden,
-                          .pos0 = r->pos0,
-                          .n_prompt = s->n_prompt,
                           .tokens = r->tokens,
+                          .pos = r->pos,
+                          .seq = r->seq,
+                          .generated = r->generated,
                           .x = x,
                           .exec = s->opts.exec};
     for (int i = 0; i < s->n_hooks; i++) {

@@ -13,6 +13,10 @@
  * Two kinds of objects: a qwen_model is immutable after opening and may be shared between threads and
  * states; a qwen_state is one timeline (KV cache and scratch) and belongs to one thread at a time. No
  * allocation, file or lock is touched in qwen_forward.
+ *
+ * A state can hold several timelines, called sequences, which share its scratch: qwen_forward_batch computes
+ * rows of all of them at once, so that each weight is read from memory once for all. What a sequence yields
+ * does not depend on its company: the same tokens give the same bits alone and in any batch.
  */
 #ifndef QWEN_QWEN_H
 #define QWEN_QWEN_H
@@ -91,21 +95,23 @@ void qwen_hook_name(char *dst, size_t cap, int layer, qwen_site site);
 /* The way back; 1 when `name` is well-formed. */
 int qwen_hook_parse(const char *name, int *layer, qwen_site *site);
 
-/* What a hook sees: n consecutive positions of the timeline. */
+/* What a hook sees: n rows, each a position of one sequence. The rows of one sequence lie next to each other,
+ * in the order of their positions; a state with one sequence has n consecutive positions of it. */
 typedef struct {
     qwen_site site;
     int layer;
-    int n;                 /* positions in this call */
-    int d;                 /* hidden */
-    int pos0;              /* absolute position of row 0 */
-    int n_prompt;          /* positions below this one belong to the prompt, the others were generated */
-    const int32_t *tokens; /* [n] */
-    float *x;              /* [n, d] live: what is written here flows on */
+    int n;                          /* rows in this call */
+    int d;                          /* hidden */
+    const int32_t *tokens;          /* [n] */
+    const int *pos;                 /* [n] absolute position in its sequence */
+    const int *seq;                 /* [n] the sequence */
+    const unsigned char *generated; /* [n] 0: the row belongs to the prompt of its sequence, 1: it does not */
+    float *x;                       /* [n, d] live: what is written here flows on */
     tn_exec exec;
 } qwen_tap;
 
 /* Returns 0 to go on; anything else aborts the forward, which then returns TN_ESTOP (or the hook's own
- * negative code) and leaves the timeline where it was. */
+ * negative code) and leaves every sequence where it was. */
 typedef int (*qwen_hook_fn)(void *ctx, const qwen_tap *tap);
 
 typedef struct {
@@ -119,14 +125,17 @@ typedef struct {
 
 typedef struct {
     tn_exec exec;
-    int context; /* positions the KV cache holds; at most the model's (YaRN: the stretched number) */
-    int chunk;   /* most positions computed at once; a longer qwen_forward is cut into chunks. Scratch grows
-                  * with it: logits alone are [chunk, vocab] */
+    int context; /* positions a sequence's KV cache holds; at most the model's (YaRN: the stretched number) */
+    int chunk;   /* most rows computed at once; longer work is cut into chunks. Scratch grows with it */
+    int sequences;  /* timelines, each with its own KV cache; 0 = 1 */
+    int logit_rows; /* most rows whose logits one call can ask for: they are [logit_rows, vocab]; 0 = 1 */
 } qwen_opts;
 
 typedef struct qwen_state qwen_state;
 
-/* Best kernels, all cores, min(max_positions, 2048) positions, chunks of 64. */
+/* Best kernels, all cores, min(max_positions, 2048) positions, chunks of 256, one sequence, one row of
+ * logits.
+ */
 qwen_opts qwen_opts_default(const qwen_model *m);
 
 /* Most positions a state of this model may have: those it was made for, or what YaRN stretches them to. */
@@ -147,21 +156,44 @@ void qwen_state_free(qwen_state *s); /* only for qwen_state_new; NULL is fine */
 int qwen_set_hooks(qwen_state *s, const qwen_hook *hooks, int n, tn_err *e);
 
 enum {
-    QWEN_ALL_LOGITS = 1, /* *logits is [n, vocab] instead of the last position's [vocab]; n <= chunk */
+    QWEN_ALL_LOGITS = 1, /* *logits is [n, vocab] instead of the last position's [vocab]; n <= logit_rows */
     QWEN_NO_LOGITS = 2   /* only fill the KV cache; *logits is NULL */
 };
 
-/* Appends tokens [n] to the timeline and computes them. *logits (may be NULL) points into the state and is
+/* Appends tokens [n] to sequence 0 and computes them. *logits (may be NULL) points into the state and is
  * valid until its next call. Errors leave the timeline as it was: TN_ECTX "…", TN_EARG for a token id
  * outside the vocabulary, and whatever a hook returned. */
 int qwen_forward(qwen_state *s, const int32_t *tokens, int n, unsigned flags, const float **logits,
                  tn_err *e);
 
-int qwen_position(const qwen_state *s);   /* tokens in the timeline */
-void qwen_rewind(qwen_state *s, int pos); /* forget positions >= pos */
-/* Positions below n count as prompt in qwen_tap; INT_MAX (the default) = all. */
+/* Tokens to append to one sequence. */
+typedef struct {
+    int seq;
+    int n;                 /* >= 1 */
+    const int32_t *tokens; /* [n] */
+    unsigned flags;        /* which of its rows have logits: 0 = the last */
+} qwen_piece;
+
+/* The same for several sequences at once, at most one piece for each. *logits [rows, vocab] holds the rows
+ * that the pieces ask for, in the order of the pieces, at most logit_rows of them; NULL when there are none.
+ * Errors leave all sequences as they were. */
+int qwen_forward_batch(qwen_state *s, const qwen_piece *pieces, int count, const float **logits, tn_err *e);
+
+int qwen_position(const qwen_state *s);   /* tokens in sequence 0 */
+void qwen_rewind(qwen_state *s, int pos); /* forget positions >= pos of sequence 0 */
+/* Positions of sequence 0 below n count as prompt in qwen_tap; INT_MAX (the default) = all. */
 void qwen_set_prompt_length(qwen_state *s, int n);
+
+/* The same for any sequence below opts.sequences. */
+int qwen_seq_position(const qwen_state *s, int seq);
+void qwen_seq_rewind(qwen_state *s, int seq, int pos);
+void qwen_seq_set_prompt_length(qwen_state *s, int seq, int n);
+/* Sequence `to` becomes the first n positions of `from`, as if their tokens had been computed again; n is at
+ * most the length of `from`. Hooks are not called. */
+void qwen_seq_copy(qwen_state *s, int to, int from, int n);
+
 const qwen_model *qwen_state_model(const qwen_state *s);
-const qwen_opts *qwen_state_opts(const qwen_state *s); /* chunk as used: never more than context */
+/* As used: chunk is never more than the sequences hold, sequences and logit_rows are at least 1. */
+const qwen_opts *qwen_state_opts(const qwen_state *s);
 
 #endif

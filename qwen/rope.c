@@ -61,8 +61,8 @@ void qwen_rope_tables(const qwen_config *c, float *cos_table, float *sin_table, 
 void qwen_rope(const qwen_state *s, const qwen_rows *r, float *x, int heads) {
     size_t dim = (size_t)s->model->config.head_dim, half = dim / 2;
     for (int i = 0; i < r->n; i++) {
-        const float *c = s->rope_cos + (size_t)(r->pos0 + i) * half;
-        const float *sn = s->rope_sin + (size_t)(r->pos0 + i) * half;
+        const float *c = s->rope_cos + (size_t)r->pos[i] * half;
+        const float *sn = s->rope_sin + (size_t)r->pos[i] * half;
         for (int h = 0; h < heads; h++, x += dim) s->opts.exec.k->rope(x, c, sn, half);
     }
 }

@@ -30,15 +30,14 @@ static void score_rows(void *ctx, size_t begin, size_t end) {
 int qwen_score_window(qwen_state *s, const int32_t *tokens, int n, double *nll, tn_err *e) {
     const qwen_opts *o = qwen_state_opts(s);
     int vocab = qwen_model_config(qwen_state_model(s))->vocab;
-    int chunk = o->chunk;
     for (int i = 0; i < n; i++)
         if (tokens[i] < 0 || tokens[i] >= vocab)
             return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
                            (long)tokens[i], vocab - 1);
     qwen_rewind(s, 0);
     /* The last token is only predicted, never fed. */
-    for (int at = 0; at < n - 1; at += chunk) {
-        int rows = n - 1 - at < chunk ? n - 1 - at : chunk;
+    for (int at = 0; at < n - 1; at += o->logit_rows) {
+        int rows = n - 1 - at < o->logit_rows ? n - 1 - at : o->logit_rows;
         const float *logits;
         int code = qwen_forward(s, tokens + at, rows, QWEN_ALL_LOGITS, &logits, e);
         if (code) return code;

@@ -24,65 +24,78 @@ const char *sae_positions_name(sae_positions p) {
     return position_names[p];
 }
 
-/* Selected rows of a tap: the prompt is a prefix of the timeline, so they are always one run. */
+static int selected(const qwen_tap *t, sae_positions p, int row) {
+    return p == SAE_POS_ALL || (p == SAE_POS_GENERATED) == t->generated[row];
+}
+
+/* Selected rows of a tap that lie next to each other. */
 typedef struct {
     int first, n;
 } run;
 
-static run selected(const qwen_tap *t, sae_positions p) {
-    int prompt = t->n_prompt > t->pos0 ? t->n_prompt - t->pos0 : 0; /* rows of the prompt in this tap */
-    if (prompt > t->n) prompt = t->n;
-    if (p == SAE_POS_PROMPT) return (run){0, prompt};
-    if (p == SAE_POS_GENERATED) return (run){prompt, t->n - prompt};
-    return (run){0, t->n};
+/* The run after *r; 0 when there is none. Begin with {0, 0}. */
+static int next_run(const qwen_tap *t, sae_positions p, run *r) {
+    int i = r->first + r->n;
+    while (i < t->n && !selected(t, p, i)) i++;
+    *r = (run){i, 0};
+    while (i < t->n && selected(t, p, i)) i++;
+    r->n = i - r->first;
+    return r->n > 0;
 }
 
 /* ---- Capture ---- */
 
 static void capture_carve(sae_capture *c, tn_arena *a) {
-    size_t rows = (size_t)c->max_rows, elements = 0;
-    if (tn_mul_size(rows, (size_t)c->d, &elements)) a->failed = 1;
+    size_t rows = 0, elements = 0;
+    if (tn_mul_size((size_t)c->sequences, (size_t)c->max_rows, &rows) ||
+        tn_mul_size(rows, (size_t)c->d, &elements))
+        a->failed = 1;
+    c->n = tn_arena_take(a, (size_t)c->sequences, sizeof *c->n);
     c->rows = tn_arena_take(a, elements, sizeof *c->rows);
     c->tokens = tn_arena_take(a, rows, sizeof *c->tokens);
     c->pos = tn_arena_take(a, rows, sizeof *c->pos);
 }
 
-size_t sae_capture_bytes(int d, int max_rows) {
-    sae_capture c = {.d = d, .max_rows = max_rows};
+size_t sae_capture_bytes(int d, int sequences, int max_rows) {
+    sae_capture c = {.d = d, .sequences = sequences, .max_rows = max_rows};
     tn_arena a = tn_arena_measure();
-    if (d < 1 || max_rows < 1) return 0;
+    if (d < 1 || sequences < 1 || max_rows < 1) return 0;
     capture_carve(&c, &a);
     return a.failed ? 0 : a.used + TN_ALIGN;
 }
 
-int sae_capture_init(sae_capture *c, sae_positions positions, int d, int max_rows, void *mem, size_t cap,
-                     tn_err *e) {
-    *c = (sae_capture){.positions = positions, .d = d, .max_rows = max_rows};
-    if (d < 1 || max_rows < 1) return tn_fail(e, TN_EARG, "capture of %d rows of width %d", max_rows, d);
+int sae_capture_init(sae_capture *c, sae_positions positions, int d, int sequences, int max_rows, void *mem,
+                     size_t cap, tn_err *e) {
+    *c = (sae_capture){.positions = positions, .d = d, .sequences = sequences, .max_rows = max_rows};
+    if (d < 1 || sequences < 1 || max_rows < 1)
+        return tn_fail(e, TN_EARG, "capture of %d sequences of %d rows of width %d", sequences, max_rows, d);
     tn_arena a = tn_arena_on(mem, cap);
     capture_carve(c, &a);
-    return a.failed ? tn_fail(e, TN_ENOMEM, "not enough memory to capture %d rows", max_rows) : TN_OK;
+    if (a.failed) return tn_fail(e, TN_ENOMEM, "not enough memory to capture %d rows", max_rows);
+    memset(c->n, 0, (size_t)sequences * sizeof *c->n);
+    return TN_OK;
 }
 
 int sae_capture_hook(void *ctx, const qwen_tap *tap) {
     sae_capture *c = ctx;
-    run r = selected(tap, c->positions);
-    if (r.n > c->max_rows - c->n) return TN_ENOMEM;
     size_t d = (size_t)c->d;
-    memcpy(c->rows + (size_t)c->n * d, tap->x + (size_t)r.first * d, (size_t)r.n * d * sizeof(float));
-    for (int i = 0; i < r.n; i++) {
-        c->tokens[c->n + i] = tap->tokens[r.first + i];
-        c->pos[c->n + i] = tap->pos0 + r.first + i;
+    for (int i = 0; i < tap->n; i++) {
+        if (!selected(tap, c->positions, i)) continue;
+        int seq = tap->seq[i];
+        if (seq >= c->sequences || c->n[seq] == c->max_rows) return TN_ENOMEM;
+        size_t at = (size_t)seq * (size_t)c->max_rows + (size_t)c->n[seq]++;
+        memcpy(c->rows + at * d, tap->x + (size_t)i * d, d * sizeof *c->rows);
+        c->tokens[at] = tap->tokens[i];
+        c->pos[at] = tap->pos[i];
     }
-    c->n += r.n;
     return TN_OK;
 }
 
-int sae_capture_take(sae_capture *c, sae_acts_builder *out, int32_t doc, tn_err *e) {
-    int n = c->n;
-    c->n = 0;
-    for (int i = 0; i < n; i++) {
-        const float *row = c->rows + (size_t)i * (size_t)c->d;
+int sae_capture_take(sae_capture *c, int seq, sae_acts_builder *out, int32_t doc, tn_err *e) {
+    size_t first = (size_t)seq * (size_t)c->max_rows, end = first + (size_t)c->n[seq];
+    c->n[seq] = 0;
+    for (size_t i = first; i < end; i++) {
+        const float *row = c->rows + i * (size_t)c->d;
         for (int k = 0; k < c->d; k++)
             if (!isfinite(row[k]))
                 return tn_fail(e, TN_ENUM, "the activation at position %d is not finite", (int)c->pos[i]);
@@ -168,11 +181,11 @@ static void steer_rows(const sae_steer *s, tn_exec ex, float *x, int n) {
 int sae_steer_hook(void *ctx, const qwen_tap *tap) {
     const sae_steer *s = ctx;
     if (s->keep_error && !s->edits) return TN_OK; /* nothing can change */
-    run r = selected(tap, s->positions);
-    for (int done = 0; done < r.n; done += s->max_rows) {
-        int n = r.n - done < s->max_rows ? r.n - done : s->max_rows;
-        steer_rows(s, tap->exec, tap->x + (size_t)(r.first + done) * (size_t)tap->d, n);
-    }
+    for (run r = {0, 0}; next_run(tap, s->positions, &r);)
+        for (int done = 0; done < r.n; done += s->max_rows) {
+            int n = r.n - done < s->max_rows ? r.n - done : s->max_rows;
+            steer_rows(s, tap->exec, tap->x + (size_t)(r.first + done) * (size_t)tap->d, n);
+        }
     return TN_OK;
 }
 
@@ -182,9 +195,9 @@ int sae_direction_hook(void *ctx, const qwen_tap *tap) {
     const sae_direction *s = ctx;
     const tn_kernels *k = tap->exec.k;
     size_t d = (size_t)tap->d;
-    run r = selected(tap, s->positions);
     float vv = s->project_out ? k->dot(s->v, s->v, d) : 0.0f;
-    for (int i = r.first; i < r.first + r.n; i++) {
+    for (int i = 0; i < tap->n; i++) {
+        if (!selected(tap, s->positions, i)) continue;
         float *h = tap->x + (size_t)i * d;
         if (!s->project_out)
             k->axpy(h, s->alpha, s->v, d);
@@ -199,8 +212,8 @@ int sae_direction_hook(void *ctx, const qwen_tap *tap) {
 int sae_replace_hook(void *ctx, const qwen_tap *tap) {
     const sae_replace *s = ctx;
     size_t d = (size_t)tap->d;
-    run r = selected(tap, s->positions);
-    for (int i = r.first; i < r.first + r.n; i++) {
+    for (int i = 0; i < tap->n; i++) {
+        if (!selected(tap, s->positions, i)) continue;
         float *h = tap->x + (size_t)i * d;
         if (s->v)
             memcpy(h, s->v, d * sizeof *h);

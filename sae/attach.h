@@ -17,23 +17,25 @@ typedef enum { SAE_POS_ALL, SAE_POS_PROMPT, SAE_POS_GENERATED } sae_positions;
 int sae_positions_parse(const char *s, sae_positions *out);
 const char *sae_positions_name(sae_positions p);
 
-/* Capture: copies the selected rows of one document; sae_capture_take then moves them to a builder, outside
- * the forward pass. */
+/* Capture: copies the selected rows of each sequence's document; sae_capture_take then moves them to a
+ * builder, outside the forward pass. */
 typedef struct {
     sae_positions positions;
     int d;
+    int sequences;         /* of the state */
     int max_rows;          /* rows a document may have: the state's context */
-    int n;                 /* rows held */
-    float *rows;           /* [max_rows, d] */
-    int32_t *tokens, *pos; /* [max_rows] */
+    int *n;                /* [sequences] rows held */
+    float *rows;           /* [sequences, max_rows, d] */
+    int32_t *tokens, *pos; /* [sequences, max_rows] */
 } sae_capture;
-size_t sae_capture_bytes(int d, int max_rows);
-int sae_capture_init(sae_capture *c, sae_positions positions, int d, int max_rows, void *mem, size_t cap,
-                     tn_err *e);
+size_t sae_capture_bytes(int d, int sequences, int max_rows);
+int sae_capture_init(sae_capture *c, sae_positions positions, int d, int sequences, int max_rows, void *mem,
+                     size_t cap, tn_err *e);
 /* TN_ENOMEM when more than max_rows rows come between two takes. */
 int sae_capture_hook(void *ctx, const qwen_tap *tap);
-/* Appends the rows held to `out` as document `doc` and starts anew. TN_ENUM when a row is not finite. */
-int sae_capture_take(sae_capture *c, sae_acts_builder *out, int32_t doc, tn_err *e);
+/* Appends the rows held of a sequence to `out` as document `doc` and starts it anew. TN_ENUM when a row is
+ * not finite. */
+int sae_capture_take(sae_capture *c, int seq, sae_acts_builder *out, int32_t doc, tn_err *e);
 
 /* Steering with an SAE at the selected positions:
  *   keep_error = 0:  h <- decode(edit(encode(h)))

@@ -107,10 +107,10 @@ static int open_all(job *j, tn_err *e) {
     qwen_hook hooks[MAX_LAYERS];
     for (int i = 0; i < j->n_layers; i++) {
         tap_layer *l = &j->layers[i];
-        size_t bytes = sae_capture_bytes(c->hidden, context);
+        size_t bytes = sae_capture_bytes(c->hidden, 1, context);
         l->block = bytes ? malloc(bytes) : NULL;
         if (!l->block) return tn_fail(e, TN_ENOMEM, "out of memory");
-        code = sae_capture_init(&l->capture, j->positions, c->hidden, context, l->block, bytes, e);
+        code = sae_capture_init(&l->capture, j->positions, c->hidden, 1, context, l->block, bytes, e);
         if (code) return code;
         l->rows = (sae_acts_builder){.d = c->hidden};
         hooks[i] = (qwen_hook){j->site, l->layer, l->layer, sae_capture_hook, &l->capture};
@@ -145,7 +145,7 @@ static int run_prompt(job *j, size_t index, tn_err *e) {
         code = writer_decode(&j->w, &answer, &text, e);
     if (!code && text.failed) code = tn_fail(e, TN_ENOMEM, "out of memory");
     for (int i = 0; i < j->n_layers && !code; i++)
-        code = sae_capture_take(&j->layers[i].capture, &j->layers[i].rows, (int32_t)index, e);
+        code = sae_capture_take(&j->layers[i].capture, 0, &j->layers[i].rows, (int32_t)index, e);
     j->docs[index] = (sae_doc){p->label, p->prompt, text.data};
     tok_ids_free(&answer);
     return code;

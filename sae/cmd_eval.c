@@ -3,6 +3,7 @@
  *
  * Documents are stories, prompt and answer as sae capture replays them, or windows of a text.
  */
+#include "qwen/score.h"
 #include "sae/cmd_placed.h"
 #include "sae/commands.h"
 #include "sae/effect.h"
@@ -143,6 +144,7 @@ static int open_all(job *j, tn_err *e) {
         if (doc.end - doc.first > most_rows) most_rows = doc.end - doc.first;
     }
     qwen_sampling sampling = qwen_sampling_default();
+    j->w.opts.logit_rows = QWEN_SCORE_ROWS;
     code = writer_start(&j->w, longest, &sampling, e);
     if (code) return code;
     code = sae_effect_new(&j->effect, j->w.state, &j->sae.model, j->sae.layer, j->sae.site, most_rows, e);

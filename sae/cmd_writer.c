@@ -7,16 +7,18 @@
 int writer_open(writer *w, const char *dir, int threads, tn_err *e) {
     memset(w, 0, sizeof *w);
     int code = cli_exec(&w->exec, threads, e);
-    return code ? code : qwen_text_open(&w->text, dir, e);
+    if (!code) code = qwen_text_open(&w->text, dir, e);
+    if (code) return code;
+    w->opts = qwen_opts_default(w->text.model);
+    w->opts.exec = w->exec;
+    return TN_OK;
 }
 
 int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e) {
     const qwen_config *c = qwen_model_config(w->text.model);
     int limit = qwen_max_context(w->text.model);
-    qwen_opts o = qwen_opts_default(w->text.model);
-    o.exec = w->exec;
-    o.context = tokens < (size_t)limit ? (int)tokens : limit;
-    int code = qwen_state_new(&w->state, w->text.model, &o, e);
+    w->opts.context = tokens < (size_t)limit ? (int)tokens : limit;
+    int code = qwen_state_new(&w->state, w->text.model, &w->opts, e);
     if (code) return code;
     size_t bytes = qwen_sampler_bytes(c->vocab);
     w->sampler_block = malloc(bytes);

@@ -37,6 +37,7 @@ int cmd_eval(int argc, char **argv);
 typedef struct {
     qwen_text text;
     tn_exec exec;
+    qwen_opts opts; /* of the timeline; may be changed between writer_open and writer_start */
     qwen_state *state;
     qwen_sampler sampler;
     void *sampler_block;

@@ -123,9 +123,10 @@ static int run(sae_effect *m, const sae_effect_doc *doc, sae_effect_run which, t
     if (which == SAE_RUN_SAE) hook = (qwen_hook){m->site, m->layer, m->layer, reconstruct_hook, m};
     if (which == SAE_RUN_MEAN) hook.ctx = &m->means;
     int code = qwen_set_hooks(m->state, &hook, which != SAE_RUN_ORIGINAL, e);
+    int most = o->logit_rows < o->chunk ? o->logit_rows : o->chunk;
     qwen_rewind(m->state, doc->first);
-    for (int at = 0; at < rows && !code; at += o->chunk) {
-        int n = rows - at < o->chunk ? rows - at : o->chunk;
+    for (int at = 0; at < rows && !code; at += most) {
+        int n = rows - at < most ? rows - at : most;
         int scored = targets - at < n ? targets - at : n;
         const float *logits;
         code = qwen_forward(m->state, doc->tokens + doc->first + at, n, QWEN_ALL_LOGITS, &logits, e);

@@ -69,9 +69,10 @@ typedef struct {
     double ce_difference, loss_recovered, loss_recovered_mean, kl;
 } sae_effect_result;
 
-/* The SAE at `site` of `layer`, in documents with at most max_targets replaced rows. Takes over the hooks and
- * the timeline of `state`; it and sae must outlive *out. TN_ESHAPE when the SAE's width is not the model's. A
- * layer the model has not is refused by the first document that is added. */
+/* `state` does well to hold QWEN_SCORE_ROWS rows of logits. The SAE at `site` of `layer`, in documents with
+ * at most max_targets replaced rows. Takes over the hooks and the timeline of `state`; it and sae must
+ * outlive *out. TN_ESHAPE when the SAE's width is not the model's. A layer the model has not is refused by
+ * the first document that is added. */
 int sae_effect_new(sae_effect *out, qwen_state *state, const sae_model *sae, int layer, qwen_site site,
                    int max_targets, tn_err *e);
 void sae_effect_free(sae_effect *m);

@@ -25,7 +25,8 @@ static inline qwen_model *open_golden(const char *name) {
 
 static inline qwen_state *new_state(const qwen_model *m, const tn_kernels *k, int threads, int context,
                                     int chunk) {
-    qwen_opts o = {.exec = {.k = k, .threads = threads}, .context = context, .chunk = chunk};
+    qwen_opts o = {
+        .exec = {.k = k, .threads = threads}, .context = context, .chunk = chunk, .logit_rows = context};
     qwen_state *s;
     tn_err e;
     if (!CHECK_INT(qwen_state_new(&s, m, &o, &e), TN_OK)) printf("  %s\n", e.msg);
@@ -52,7 +53,7 @@ static inline float *site_of(const recording *r, int layer, qwen_site site) {
 
 static inline int record(void *ctx, const qwen_tap *t) {
     const recording *r = ctx;
-    memcpy(site_of(r, t->layer, t->site) + (size_t)t->pos0 * (size_t)t->d, t->x,
+    memcpy(site_of(r, t->layer, t->site) + (size_t)t->pos[0] * (size_t)t->d, t->x,
            (size_t)t->n * (size_t)t->d * sizeof *t->x);
     return 0;
 }
@@ -107,20 +108,23 @@ typedef struct {
     int calls, abort_at_pos, code; /* returns code when the rows contain abort_at_pos */
     float add;                     /* added to every component of row row_pos */
     int row_pos;
-    int n_prompt, rows_seen, last_pos0;
+    int generated, rows_seen, last_pos0; /* of row 0 of the last call, and of all */
     int32_t first_token;
 } probe;
 
 static inline int probe_hook(void *ctx, const qwen_tap *t) {
     probe *p = ctx;
     p->calls++;
-    p->n_prompt = t->n_prompt;
+    p->generated = t->generated[0];
     p->rows_seen += t->n;
-    p->last_pos0 = t->pos0;
+    p->last_pos0 = t->pos[0];
     p->first_token = t->tokens[0];
-    if (p->row_pos >= t->pos0 && p->row_pos < t->pos0 + t->n)
-        for (int i = 0; i < t->d; i++) t->x[(p->row_pos - t->pos0) * t->d + i] += p->add;
-    return p->code && p->abort_at_pos >= t->pos0 && p->abort_at_pos < t->pos0 + t->n ? p->code : 0;
+    int abort = 0;
+    for (int row = 0; row < t->n; row++) {
+        for (int i = 0; i < t->d && t->pos[row] == p->row_pos; i++) t->x[row * t->d + i] += p->add;
+        abort |= t->pos[row] == p->abort_at_pos;
+    }
+    return abort ? p->code : 0;
 }
 
 #endif

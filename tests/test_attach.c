@@ -39,6 +39,7 @@ static void run_model(fixture *f, const qwen_hook *hooks, int n_hooks, int chunk
     o.exec = tn_exec_make(NULL, threads);
     o.context = T;
     o.chunk = chunk;
+    o.logit_rows = T;
     CHECK_INT(qwen_state_new(&s, f->model, &o, &e), TN_OK);
     CHECK_INT(qwen_set_hooks(s, hooks, n_hooks, &e), TN_OK);
     qwen_set_prompt_length(s, PROMPT);
@@ -115,7 +116,7 @@ typedef struct {
 
 static int record(void *ctx, const qwen_tap *t) {
     recorder *r = ctx;
-    memcpy(r->rows + (size_t)t->pos0 * (size_t)t->d, t->x, (size_t)(t->n * t->d) * sizeof(float));
+    memcpy(r->rows + (size_t)t->pos[0] * (size_t)t->d, t->x, (size_t)(t->n * t->d) * sizeof(float));
     return 0;
 }
 
@@ -348,17 +349,17 @@ static void capture_keeps_the_selected_rows(void) {
         for (int decode = 0; decode < 2; decode++) {
             tn_err e = {0};
             sae_capture c;
-            size_t cap = sae_capture_bytes(f.d, T);
+            size_t cap = sae_capture_bytes(f.d, 1, T);
             void *mem = malloc(cap);
             sae_acts_builder b = {.d = f.d};
-            CHECK_INT(sae_capture_init(&c, where[w].p, f.d, T, mem, cap, &e), TN_OK);
+            CHECK_INT(sae_capture_init(&c, where[w].p, f.d, 1, T, mem, cap, &e), TN_OK);
             qwen_hook hooks[2] = {{QWEN_RESID_MID, 1, 1, record, &r},
                                   {QWEN_RESID_MID, 1, 1, sae_capture_hook, &c}};
             int n = where[w].last - where[w].first;
             for (int32_t doc = 0; doc < 2; doc++) {
                 run_model(&f, hooks, 2, 6, 1, decode);
-                CHECK_INT(c.n, n);
-                CHECK_INT(sae_capture_take(&c, &b, doc, &e), TN_OK);
+                CHECK_INT(c.n[0], n);
+                CHECK_INT(sae_capture_take(&c, 0, &b, doc, &e), TN_OK);
             }
             CHECK(memcmp(f.logits, f.plain, logit_bytes(&f)) == 0);
             if (CHECK_INT(b.n, 2 * n)) {
@@ -398,16 +399,19 @@ static void what_cannot_be_is_refused(void) {
 
     /* A capture that is too small stops the forward; a row that is no number stops the take. */
     sae_capture c;
-    cap = sae_capture_bytes(f.d, 4);
+    cap = sae_capture_bytes(f.d, 1, 4);
     mem = malloc(cap);
-    CHECK_INT(sae_capture_init(&c, SAE_POS_ALL, f.d, 4, mem, cap, &e), TN_OK);
+    CHECK_INT(sae_capture_init(&c, SAE_POS_ALL, f.d, 1, 4, mem, cap, &e), TN_OK);
     float *x = calloc((size_t)(5 * f.d), sizeof *x);
-    qwen_tap tap = {QWEN_RESID_POST, 0, 3, f.d, 0, PROMPT, f.tokens, x, tn_exec_make(NULL, 1)};
+    const int pos[3] = {0, 1, 2}, seq[3] = {0, 0, 0};
+    const unsigned char generated[3] = {0, 0, 0};
+    qwen_tap tap = {
+        .n = 3, .d = f.d, .tokens = f.tokens, .pos = pos, .seq = seq, .generated = generated, .x = x};
     CHECK_INT(sae_capture_hook(&c, &tap), TN_OK);
     CHECK(sae_capture_hook(&c, &tap) != TN_OK);
     c.rows[f.d] = (float)NAN;
     sae_acts_builder b = {.d = f.d};
-    CHECK_INT(sae_capture_take(&c, &b, 0, &e), TN_ENUM);
+    CHECK_INT(sae_capture_take(&c, 0, &b, 0, &e), TN_ENUM);
     CHECK_STR(e.msg, "the activation at position 1 is not finite");
     sae_acts_builder_free(&b);
     free(x);

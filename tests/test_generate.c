@@ -51,7 +51,7 @@ static void generation_is_sample_and_feed_back(void) {
         CHECK_INT(finish, QWEN_FINISH_LENGTH);
         CHECK_INT(got.n, 8);
         CHECK(!memcmp(got.tokens, want, sizeof want));
-        CHECK_INT(p.n_prompt, 3);
+        CHECK_INT(p.generated, 1);
         CHECK_INT(qwen_position(s), 10 + feed_last);
         CHECK_INT(p.rows_seen, 10 + feed_last);
     }

@@ -97,13 +97,15 @@ class Exec(ctypes.Structure):
 
 
 class Opts(ctypes.Structure):
-    _fields_ = [("exec", Exec), ("context", ctypes.c_int), ("chunk", ctypes.c_int)]
+    _fields_ = [("exec", Exec), ("context", ctypes.c_int), ("chunk", ctypes.c_int),
+                ("sequences", ctypes.c_int), ("logit_rows", ctypes.c_int)]  # fmt: skip
 
 
 class Tap(ctypes.Structure):
     _fields_ = [
         ("site", ctypes.c_int), ("layer", ctypes.c_int), ("n", ctypes.c_int), ("d", ctypes.c_int),
-        ("pos0", ctypes.c_int), ("n_prompt", ctypes.c_int), ("tokens", ctypes.POINTER(ctypes.c_int32)),
+        ("tokens", ctypes.POINTER(ctypes.c_int32)), ("pos", ctypes.POINTER(ctypes.c_int)),
+        ("seq", ctypes.POINTER(ctypes.c_int)), ("generated", ctypes.POINTER(ctypes.c_ubyte)),
         ("x", ctypes.POINTER(ctypes.c_float)), ("exec", Exec),
     ]  # fmt: skip
 
@@ -132,7 +134,7 @@ def last_position(lib, directory, ids, chunk, layers, vocab):
 
     def keep(_, tap):
         t = tap.contents
-        if t.pos0 + t.n == len(ids):
+        if t.pos[t.n - 1] == len(ids) - 1:
             row = np.ctypeslib.as_array(t.x, (t.n, t.d))[-1]
             out[f"blocks.{t.layer}.hook_{hf.SITES[t.site]}"] = row[None].copy()
         return 0
@@ -142,7 +144,7 @@ def last_position(lib, directory, ids, chunk, layers, vocab):
     tokens = (ctypes.c_int32 * len(ids))(*ids)
     lib.tn_exec_make.restype = Exec
     ok(lib.qwen_open_dir(ctypes.byref(model), str(directory).encode(), ctypes.byref(error)))
-    opts = Opts(lib.tn_exec_make(None, 0), len(ids), chunk)
+    opts = Opts(lib.tn_exec_make(None, 0), len(ids), chunk, 1, 1)
     ok(lib.qwen_state_new(ctypes.byref(state), model, ctypes.byref(opts), ctypes.byref(error)))
     try:
         ok(lib.qwen_set_hooks(state, hooks, len(hooks), ctypes.byref(error)))
