@@ -50,6 +50,7 @@ all: $(COMMANDS:%=$(BUILD)/%) $(BUILD)/libscalpel.a $(BUILD)/libscalpel.so
 ifneq (,$(findstring x86_64,$(ARCH)))
 $(OBJ)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
+$(OBJ)/tensor/kernels_avx512vnni%: CFLAGS_ALL += -mavx512vnni
 endif
 
 # Each test file's one function is declared by the generated list, not by a header.

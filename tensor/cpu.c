@@ -22,10 +22,11 @@ static unsigned saved_registers(void) {
 }
 
 tn_cpu tn_cpu_detect(void) {
-    tn_cpu cpu = {0, 0};
+    tn_cpu cpu = {0};
     const unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29; /* leaf 1, ecx */
     const unsigned avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30,
                    vl = 1u << 31;          /* leaf 7, ebx */
+    const unsigned vnni = 1u << 11;        /* leaf 7, ecx */
     const unsigned ymm = 0x06, zmm = 0xE6; /* XCR0: SSE + AVX; and mask registers, zmm0-15, zmm16-31 */
 
     unsigned a, b, c, d;
@@ -37,11 +38,12 @@ tn_cpu tn_cpu_detect(void) {
     cpu.avx2 = (b & avx2) && (saved & ymm) == ymm;
     const unsigned need7 = f | dq | bw | vl;
     cpu.avx512 = cpu.avx2 && (b & need7) == need7 && (saved & zmm) == zmm;
+    cpu.avx512vnni = cpu.avx512 && (c & vnni);
     return cpu;
 }
 #else
 tn_cpu tn_cpu_detect(void) {
-    const tn_cpu none = {0, 0};
+    const tn_cpu none = {0};
     return none;
 }
 #endif
@@ -49,6 +51,7 @@ tn_cpu tn_cpu_detect(void) {
 const tn_kernels *tn_kernels_at(int i) {
     const tn_cpu cpu = tn_cpu_detect();
     const tn_kernels *const tiers[] = {
+        cpu.avx512vnni ? tn_tier_avx512vnni() : NULL,
         cpu.avx512 ? tn_tier_avx512() : NULL,
         cpu.avx2 ? tn_tier_avx2() : NULL,
         tn_tier_scalar(),

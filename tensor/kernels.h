@@ -49,7 +49,7 @@ typedef struct {
 } tn_qrows;
 
 typedef struct {
-    const char *name; /* "scalar", "avx2", "avx512" */
+    const char *name; /* "scalar", "avx2", "avx512", "avx512vnni" */
 
     /* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m
      * w holds elements of the type in the name, in the machine's byte order, at any address: files do

@@ -1,4 +1,5 @@
-/* The "avx512" tier: table and vector kernels. Matrix products are in kernels_avx512_matmul.c.
+/* The "avx512" and "avx512vnni" tiers: tables and vector kernels, which they share. Matrix products are in
+ * kernels_avx512_matmul.c and, quantised, in kernels_avx512_quant.c and kernels_avx512vnni_quant.c.
  *
  * Every loop takes 16 floats at a time under a mask: all ones, except in the last step, where only the
  * lanes that exist are loaded and stored. Where scalar code does a multiplication and an addition this
@@ -158,28 +159,37 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, float l
     }
 }
 
+/* What the tiers of this file have in common: everything but the products of integers. */
+/* clang-format off */
+#define FLOATS \
+    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .dot = dot, .axpy = axpy, \
+    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam
+/* clang-format on */
+
 const tn_kernels *tn_tier_avx512(void) {
     static const tn_kernels table = {.name = "avx512",
-                                     .matmul_f32 = matmul_f32,
-                                     .matmul_f16 = matmul_f16,
-                                     .matmul_bf16 = matmul_bf16,
+                                     FLOATS,
                                      .quantize = tn_scalar_quantize,
                                      .matmul_q8 = tn_scalar_matmul_q8,
-                                     .matmul_q4 = tn_scalar_matmul_q4,
-                                     .dot = dot,
-                                     .axpy = axpy,
-                                     .add = add,
-                                     .rmsnorm = rmsnorm,
-                                     .rope = rope,
-                                     .softmax = softmax,
-                                     .swiglu = swiglu,
-                                     .adam = adam};
+                                     .matmul_q4 = tn_scalar_matmul_q4};
+    return &table;
+}
+
+const tn_kernels *tn_tier_avx512vnni(void) {
+    static const tn_kernels table = {.name = "avx512vnni",
+                                     FLOATS,
+                                     .quantize = tn_scalar_quantize,
+                                     .matmul_q8 = tn_avx512vnni_matmul_q8,
+                                     .matmul_q4 = tn_avx512vnni_matmul_q4};
     return &table;
 }
 
 #else
 
 const tn_kernels *tn_tier_avx512(void) {
+    return NULL;
+}
+const tn_kernels *tn_tier_avx512vnni(void) {
     return NULL;
 }
 

@@ -71,11 +71,16 @@ void tn_scalar_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, s
 void tn_scalar_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_scalar_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
-/* The tables. The last two are NULL where the compiler was not told to use the instruction set; whether
+/* Those of the tiers, kernels_TIER_quant.c. */
+void tn_avx512vnni_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avx512vnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+
+/* The tables. All but the first are NULL where the compiler was not told to use the instruction set; whether
  * the processor has it is for cpu.c to find out. */
 const tn_kernels *tn_tier_scalar(void);
 const tn_kernels *tn_tier_avx2(void);
 const tn_kernels *tn_tier_avx512(void);
+const tn_kernels *tn_tier_avx512vnni(void);
 
 /* For the intrinsics files: loops of constant length over arrays of registers must be unrolled, or the
  * arrays would live in memory. */
