@@ -108,12 +108,11 @@ int sae_capture_take(sae_capture *c, int seq, sae_acts_builder *out, int32_t doc
 /* ---- Steering with an SAE ---- */
 
 static void steer_carve(sae_steer *s, tn_arena *a) {
-    size_t rows = (size_t)s->max_rows, z = 0, x = 0;
-    if (tn_mul_size(rows, (size_t)s->sae->cfg.d_sae, &z) || tn_mul_size(rows, (size_t)s->sae->cfg.d_in, &x))
-        a->failed = 1;
+    size_t z = 0, scratch = sae_encode_scratch(s->sae, s->max_rows);
+    if (tn_mul_size((size_t)s->max_rows, (size_t)s->sae->cfg.d_sae, &z) || scratch == 0) a->failed = 1;
     s->z = tn_arena_take(a, z, sizeof *s->z);
     s->edited = s->keep_error ? tn_arena_take(a, z, sizeof *s->edited) : NULL;
-    s->scratch = tn_arena_take(a, x, sizeof *s->scratch);
+    s->scratch = tn_arena_take(a, scratch, 1);
 }
 
 size_t sae_steer_bytes(const sae_model *sae, int keep_error, int max_rows) {

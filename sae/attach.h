@@ -48,10 +48,10 @@ typedef struct {
     int layer;              /* the layer it is attached to: statements with "@LAYER" ask for it */
     sae_positions positions;
     int keep_error;
-    int max_rows;   /* rows the scratch is sized for (the state's chunk); longer taps are cut */
-    float *z;       /* [max_rows, F] */
-    float *edited;  /* [max_rows, F]; NULL without keep_error */
-    float *scratch; /* [max_rows, D] */
+    int max_rows;  /* rows the scratch is sized for (the state's chunk); longer taps are cut */
+    float *z;      /* [max_rows, F] */
+    float *edited; /* [max_rows, F]; NULL without keep_error */
+    void *scratch; /* of sae_encode for max_rows */
 } sae_steer;
 size_t sae_steer_bytes(const sae_model *sae, int keep_error, int max_rows);
 /* TN_ESHAPE when the SAE's width is not the model's: "SAE of width 576 does not fit the model's 896"; TN_EARG

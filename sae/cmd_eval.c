@@ -24,7 +24,7 @@ typedef struct {
 } document;
 
 typedef struct {
-    const char *model, *sae_dir, *prompts_path, *text_path, *positions_name, *system, *out;
+    const char *model, *sae_dir, *prompts_path, *text_path, *positions_name, *system, *out, *encoder;
     int ctx, skip_first, raw, json, limit, threads;
     /* from here on: checked and opened */
     sae_positions positions;
@@ -133,7 +133,7 @@ static sae_effect_doc rows_of(const job *j, const document *d) {
 
 static int open_all(job *j, tn_err *e) {
     int code = writer_open(&j->w, j->model, j->threads, e);
-    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->w.text.model, e);
+    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->w.text.model, e);
     if (!code) code = j->prompts_path ? read_stories(j, e) : read_text(j, e);
     if (code) return code;
     size_t longest = 0;
@@ -283,6 +283,7 @@ int cmd_eval(int argc, char **argv) {
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "Hugging Face model directory", 1},
         {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAE directory", 1},
+        ENCODER_OPTION(j.encoder),
         {"--prompts", NULL, CLI_STRING, &j.prompts_path, "STORIES.jsonl", "documents: stories", 0},
         {"--text", NULL, CLI_STRING, &j.text_path, "FILE", "documents: windows of a text (UTF-8)", 0},
         {"--ctx", NULL, CLI_INT, &j.ctx, "N", "tokens of a window of the text (128)", 0},

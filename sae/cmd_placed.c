@@ -1,7 +1,9 @@
 /* Opening an SAE for a model (cmd_placed.h). */
 #include "sae/cmd_placed.h"
 
-int placed_sae_open(placed_sae *s, const char *dir, const qwen_model *m, tn_err *e) {
+#include "sae/round.h"
+
+int placed_sae_open(placed_sae *s, const char *dir, const char *encoder, const qwen_model *m, tn_err *e) {
     int layers = qwen_model_config(m)->layers;
     int code = sae_open_dir(&s->model, dir, e);
     if (code) return code;
@@ -11,6 +13,8 @@ int placed_sae_open(placed_sae *s, const char *dir, const qwen_model *m, tn_err 
     else if (s->layer >= layers)
         code = tn_fail(e, TN_EARG, "%s: layer %d is out of range: the model has layers 0 to %d", dir,
                        s->layer, layers - 1);
+    else if (encoder && (code = sae_round_encoder(&s->model, encoder, e)) != TN_OK)
+        tn_fail_in(e, code, dir);
     if (code) sae_free(&s->model);
     return code;
 }

@@ -11,7 +11,7 @@
 #define MAX_WAYS (CLI_MAX_STRINGS + 3) /* original, SAE only, direction and one per --op */
 
 typedef struct {
-    const char *model, *text, *prompts_path, *positions_name, *direction, *out, *trace, *system;
+    const char *model, *text, *prompts_path, *positions_name, *direction, *out, *trace, *system, *encoder;
     cli_strings sae_dirs, ops, sets;
     qwen_sampling sampling;
     float alpha;
@@ -58,7 +58,7 @@ static int open_saes(job *j, tn_err *e) {
     for (int i = 0; i < j->sae_dirs.count; i++) {
         placed_sae *s = &j->saes[i];
         const char *dir = j->sae_dirs.items[i];
-        int code = placed_sae_open(s, dir, j->w.text.model, e);
+        int code = placed_sae_open(s, dir, j->encoder, j->w.text.model, e);
         if (code) return code;
         j->n_saes++;
         size_t bytes = sae_steer_bytes(&s->model, 1, j->max_rows);
@@ -322,6 +322,7 @@ int cmd_steer(int argc, char **argv) {
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "Hugging Face model directory", 1},
         {"-s", "--sae", CLI_STRINGS, &j.sae_dirs, "SAEDIR", "SAE directory; may be repeated", 0},
+        ENCODER_OPTION(j.encoder),
         {"-p", "--prompt", CLI_STRING, &j.text, "TEXT", "the prompt", 0},
         {"--prompts", NULL, CLI_STRING, &j.prompts_path, "FILE.jsonl", "many prompts", 0},
         {"--op", NULL, CLI_STRINGS, &j.ops, "EDITS", "one more edited answer; may be repeated", 0},

@@ -12,6 +12,7 @@ int cmd_steer(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_control(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 /* Rows of an option table: how text is written. p is a qwen_sampling. */
 #define SAMPLING_OPTIONS(p)                                                                                    \

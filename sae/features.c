@@ -116,8 +116,8 @@ static void sum_block(void *ctx, size_t begin, size_t end) {
 
 static int sum_rows(sae_feature_stats *st, const sae_model *s, const sae_acts *acts, tn_exec ex) {
     size_t d = (size_t)st->d_sae, w = (size_t)acts->d;
-    float *z = table(BLOCK, d, sizeof *z), *x = table(BLOCK, w, sizeof *x),
-          *scratch = table(BLOCK, w, sizeof *x);
+    float *z = table(BLOCK, d, sizeof *z), *x = table(BLOCK, w, sizeof *x);
+    void *scratch = table(1, sae_encode_scratch(s, BLOCK), 1);
     uint32_t idx[BLOCK];
     int ok = z && x && scratch;
     for (size_t row0 = 0; ok && row0 < acts->n; row0 += BLOCK) {

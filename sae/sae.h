@@ -24,11 +24,13 @@ typedef struct {
 
 typedef struct {
     sae_config cfg;
-    float *w_enc; /* [F, D] */
-    float *b_enc; /* [F] */
-    float *w_dec; /* [F, D] */
-    float *b_dec; /* [D] */
-    float *block; /* the one allocation behind the four */
+    float *w_enc;   /* [F, D] */
+    float *b_enc;   /* [F] */
+    float *w_dec;   /* [F, D] */
+    float *b_dec;   /* [D] */
+    float *block;   /* the one allocation behind the four */
+    tn_mat encoder; /* [F, D] what sae_encode reads: w_enc, or a smaller copy of it (sae/round.h) */
+    void *rounded;  /* that copy, owned; else NULL */
 } sae_model;
 
 /* Zeroed parameters of the given shape. TN_EARG for widths of 0 or below. */
@@ -44,8 +46,10 @@ int sae_save_dir(const sae_model *s, const char *dir, const char *extra_metadata
 /* Layer of cfg.hook_name; -1 when it names none. */
 int sae_layer(const sae_model *s);
 
-/* z [n, F] from x [n, D]; scratch [n, D] is used when apply_b_dec_to_input (else may be NULL). */
-void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z, float *scratch);
+/* Bytes of scratch that sae_encode needs for n rows; 0 on overflow. */
+size_t sae_encode_scratch(const sae_model *s, int n);
+/* z [n, F] from x [n, D]. */
+void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z, void *scratch);
 /* xhat [n, D] from z [n, F]; skips zeros. Each row's sum runs over latents in ascending order. */
 void sae_decode(const sae_model *s, tn_exec ex, const float *z, int n, float *xhat);
 

@@ -1,4 +1,4 @@
-/* The `sae` command: capture, train, features, eval, steer, control, report. */
+/* The `sae` command: capture, train, features, eval, steer, control, bench, report. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
@@ -10,6 +10,7 @@ int main(int argc, char **argv) {
         {"steer", cmd_steer,
          "answers of the model, of the model with the SAE in it, and with features edited"},
         {"control", cmd_control, "how often steering moves answers, against random and other features"},
+        {"bench", cmd_bench, "what an SAE in the forward pass costs"},
         {"report", cmd_report, "one HTML page with all of it"},
         {NULL, NULL, NULL},
     };

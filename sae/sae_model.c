@@ -4,6 +4,7 @@
  */
 #include "sae/sae.h"
 
+#include "tensor/arena.h"
 #include "tensor/par.h"
 
 #include <stdio.h>
@@ -12,6 +13,9 @@
 
 /* Widths beyond this are refused: nothing real comes near, and products of two stay below 2^62. */
 #define MAX_WIDTH (1 << 28)
+
+/* Fewer latents than this are not worth waking a thread for. */
+enum { RELU_GRAIN = 16384 };
 
 int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
     memset(out, 0, sizeof *out);
@@ -32,11 +36,13 @@ int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
     out->w_dec = block + matrix;
     out->b_enc = out->w_dec + matrix;
     out->b_dec = out->b_enc + f;
+    out->encoder = (tn_mat){.data = out->w_enc, .dtype = TN_F32, .rows = f, .cols = d};
     return TN_OK;
 }
 
 void sae_free(sae_model *s) {
     free(s->block);
+    free(s->rounded);
     memset(s, 0, sizeof *s);
 }
 
@@ -46,17 +52,46 @@ int sae_layer(const sae_model *s) {
     return layer;
 }
 
-void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z, float *scratch) {
+/* The scratch of sae_encode: rows less b_dec, then what tn_linear needs. */
+static void carve(const sae_model *s, size_t n, tn_arena *a, float **centred, void **linear) {
+    size_t d = (size_t)s->cfg.d_in, elements = 0, bytes = tn_linear_scratch(n, d);
+    if (tn_mul_size(n, d, &elements) || bytes == 0) a->failed = 1;
+    *centred = tn_arena_take(a, elements, sizeof **centred);
+    *linear = tn_arena_take(a, bytes, 1);
+}
+
+size_t sae_encode_scratch(const sae_model *s, int n) {
+    float *centred;
+    void *linear;
+    tn_arena a = tn_arena_measure();
+    carve(s, (size_t)n, &a, &centred, &linear);
+    return a.failed ? 0 : a.used + TN_ALIGN;
+}
+
+typedef struct {
+    float *z; /* [n] */
+} relu_job;
+
+/* Written so that a NaN stays one instead of looking like a silent latent. */
+static void relu(void *ctx, size_t begin, size_t end) {
+    float *z = ((relu_job *)ctx)->z;
+    for (size_t i = begin; i < end; i++) z[i] = z[i] <= 0.0f ? 0.0f : z[i];
+}
+
+void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z, void *scratch) {
     size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, rows = (size_t)n;
+    float *centred;
+    void *linear;
+    tn_arena a = tn_arena_on(scratch, sae_encode_scratch(s, n));
+    carve(s, rows, &a, &centred, &linear);
     if (s->cfg.apply_b_dec_to_input) {
         for (size_t r = 0; r < rows; r++)
-            for (size_t k = 0; k < d; k++) scratch[r * d + k] = x[r * d + k] - s->b_dec[k];
-        x = scratch;
+            for (size_t k = 0; k < d; k++) centred[r * d + k] = x[r * d + k] - s->b_dec[k];
+        x = centred;
     }
-    tn_mat w_enc = {.data = s->w_enc, .dtype = TN_F32, .rows = f, .cols = d};
-    tn_linear(ex, z, x, &w_enc, s->b_enc, rows, NULL);
-    /* Written so that a NaN stays one instead of looking like a silent latent. */
-    for (size_t i = 0; i < rows * f; i++) z[i] = z[i] <= 0.0f ? 0.0f : z[i];
+    tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, linear);
+    relu_job job = {z};
+    tn_parallel_for(rows * f, RELU_GRAIN, ex.threads, relu, &job);
 }
 
 typedef struct {

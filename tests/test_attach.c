@@ -182,7 +182,8 @@ static void sae_only_is_decode_of_encode(void) {
     open_fixture(&f);
     size_t rows = (size_t)(T * f.d);
     float *before = malloc(rows * sizeof(float)), *after = malloc(rows * sizeof(float));
-    float *want = malloc(rows * sizeof(float)), *scratch = malloc(rows * sizeof(float));
+    float *want = malloc(rows * sizeof(float));
+    void *scratch = malloc(sae_encode_scratch(&f.sae[0], T));
     float *z = malloc(T * F * sizeof(float));
     recorder r0 = {before}, r1 = {after};
     mount m;

@@ -54,11 +54,13 @@ static void open_fixture(fixture *f) {
         f->sae.b_enc[i] = i % 5 == 0 ? -1.5f : 0.0f;
     }
     f->z = malloc(f->acts.n * F * sizeof *f->z);
-    float row[D], scratch[D];
+    float row[D];
+    void *scratch = malloc(sae_encode_scratch(&f->sae, 1));
     for (uint32_t i = 0; i < f->acts.n; i++) {
         sae_acts_gather(&f->acts, &i, 1, row);
         sae_encode(&f->sae, tn_exec_make(NULL, 1), row, 1, f->z + i * F, scratch);
     }
+    free(scratch);
 }
 
 static void close_fixture(fixture *f) {

@@ -124,7 +124,7 @@ static void learns_and_saves_the_raw_frame(void) {
         CHECK_INT(s.cfg.context_size, PER_DOC);
         float *x = malloc(N * D * sizeof *x), *xhat = malloc(N * D * sizeof *x),
               *z = malloc(N * F * sizeof *z);
-        float *scratch = malloc(N * D * sizeof *x);
+        void *scratch = malloc(sae_encode_scratch(&s, N));
         for (uint32_t b = 0; b < N; b++) sae_acts_gather(&a, &b, 1, x + b * D);
         sae_encode(&s, tn_exec_make(NULL, 1), x, N, z, scratch);
         sae_decode(&s, tn_exec_make(NULL, 1), z, N, xhat);

@@ -1,6 +1,7 @@
 /* The SAE model and its SAELens directory. */
 #include "sae/sae.h"
 #include "tests/test.h"
+#include "sae/round.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -50,7 +51,8 @@ static void encode_decode_follow_the_formula(void) {
     tn_exec ex = tn_exec_make(NULL, 2);
     for (int apply = 0; apply < 2; apply++) {
         sae_model s = make(D, F, apply);
-        float x[2 * D] = {0.3f, -1.2f, 0.7f, 2.0f, 0.1f, -0.4f}, z[2 * F], xhat[2 * D], scratch[2 * D];
+        float x[2 * D] = {0.3f, -1.2f, 0.7f, 2.0f, 0.1f, -0.4f}, z[2 * F], xhat[2 * D];
+        void *scratch = malloc(sae_encode_scratch(&s, 2));
         sae_encode(&s, ex, x, 2, z, scratch);
         sae_decode(&s, ex, z, 2, xhat);
         int active = 0;
@@ -70,6 +72,7 @@ static void encode_decode_follow_the_formula(void) {
             for (int k = 0; k < D; k++) CHECK_NEAR(xhat[r * D + k], want_x[k], 1e-5);
         }
         CHECK(active > 0 && active < 2 * F);
+        free(scratch);
         sae_free(&s);
     }
 }
@@ -85,9 +88,11 @@ static void identity_sae(void) {
         s.w_enc[(D + k) * D + k] = s.w_dec[(D + k) * D + k] = -1;
     }
     float x[D] = {0.25f, -3.5f, 1e-3f}, z[2 * D], xhat[D];
-    sae_encode(&s, ex, x, 1, z, NULL);
+    void *scratch = malloc(sae_encode_scratch(&s, 1));
+    sae_encode(&s, ex, x, 1, z, scratch);
     sae_decode(&s, ex, z, 1, xhat);
     for (int k = 0; k < D; k++) CHECK_NEAR(xhat[k], x[k], 0);
+    free(scratch);
     sae_free(&s);
 }
 
@@ -95,15 +100,18 @@ static void encode_keeps_nan(void) {
     tn_exec ex = tn_exec_make(NULL, 1);
     sae_model s = make(D, F, 0);
     float x[D] = {NAN, 0, 0}, z[F];
-    sae_encode(&s, ex, x, 1, z, NULL);
+    void *scratch = malloc(sae_encode_scratch(&s, 1));
+    sae_encode(&s, ex, x, 1, z, scratch);
     CHECK(isnan(z[0]));
+    free(scratch);
     sae_free(&s);
 }
 
 static void same_bits_for_any_threads(void) {
     enum { d = 37, f = 150, n = 9 };
     sae_model s = make(d, f, 1);
-    float *x = malloc(n * d * sizeof *x), *scratch = malloc(n * d * sizeof *x);
+    float *x = malloc(n * d * sizeof *x);
+    void *scratch = malloc(sae_encode_scratch(&s, n));
     float *z = malloc(n * f * sizeof *z), *z2 = malloc(n * f * sizeof *z);
     float *xhat = malloc(n * d * sizeof *x), *xhat2 = malloc(n * d * sizeof *x);
     for (int i = 0; i < n * d; i++) x[i] = sinf((float)i);
