@@ -259,6 +259,19 @@ static void errors_are_one_line(void) {
         "layer 9 is out of range");
 }
 
+static void bench_counts_what_an_sae_costs(void) {
+    good(SAE "bench -m " MODEL " -s " SAE_DIR " -n 2 --repeats 2 --encoder bf16 --json");
+    CHECK_HAS(out, "\"plain_tok_s\": ");
+    CHECK_HAS(out, "\"encoder\": \"bf16\"");
+    CHECK_HAS(out, "\"d_sae\": 128");
+    good(SAE "bench -m " MODEL " -s " SAE_DIR " -n 2 --repeats 1");
+    CHECK_HAS(out, "32 -> 128, f32 encoder");
+    bad(SAE "bench -m " MODEL " -s " SAE_DIR " -n 0", 2, "-n must be at least 1");
+    bad(SAE "bench -m " MODEL " -s " SAE_DIR " --encoder f8", 1,
+        "the encoder can be f32, bf16 or q8, not \"f8\"");
+    bad(SAE "bench -m " MODEL " -s " SAE_DIR " -n 100000", 1, "context");
+}
+
 /* An SAE of another width, and one of a layer the model has not. */
 static void an_sae_must_fit_the_model(void) {
     tn_err e = {0};
@@ -323,6 +336,7 @@ void test_cmd_sae(void) {
     RUN(features_held_out);
     RUN(steer_answers);
     RUN(errors_are_one_line);
+    RUN(bench_counts_what_an_sae_costs);
     RUN(an_sae_must_fit_the_model);
     RUN(the_experiment_continues_where_it_stopped);
 }

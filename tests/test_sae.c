@@ -1,7 +1,7 @@
 /* The SAE model and its SAELens directory. */
 #include "sae/sae.h"
-#include "tests/test.h"
 #include "sae/round.h"
+#include "tests/test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -94,6 +94,24 @@ static void identity_sae(void) {
     for (int k = 0; k < D; k++) CHECK_NEAR(xhat[k], x[k], 0);
     free(scratch);
     sae_free(&s);
+}
+
+/* A BF16 encoder gives what an F32 one gives whose weights were rounded to BF16; the decoder stays. */
+static void rounded_encoder(void) {
+    tn_exec ex = tn_exec_make(NULL, 1);
+    sae_model s = make(D, F, 1), want = make(D, F, 1);
+    tn_err e = {0};
+    float x[D] = {0.3f, -1.2f, 0.7f}, z[F], want_z[F];
+    for (int i = 0; i < F * D; i++) want.w_enc[i] = tn_bf16_to_f32(tn_f32_to_bf16(want.w_enc[i]));
+    CHECK_INT(sae_round_encoder(&s, "bf16", &e), TN_OK);
+    void *scratch = malloc(sae_encode_scratch(&s, 1));
+    sae_encode(&s, ex, x, 1, z, scratch);
+    sae_encode(&want, ex, x, 1, want_z, scratch);
+    CHECK(memcmp(z, want_z, sizeof z) == 0);
+    CHECK_INT(sae_round_encoder(&s, "q5", &e), TN_EARG);
+    free(scratch);
+    sae_free(&s);
+    sae_free(&want);
 }
 
 static void encode_keeps_nan(void) {
@@ -286,6 +304,7 @@ void test_sae(void) {
     RUN(encode_decode_follow_the_formula);
     RUN(identity_sae);
     RUN(encode_keeps_nan);
+    RUN(rounded_encoder);
     RUN(weights_must_be_finite);
     RUN(same_bits_for_any_threads);
     RUN(save_and_open);
