@@ -24,7 +24,7 @@ int cmd_gguf(int argc, char **argv) {
     if (n == 0) return cli_usage_error("convert", "gguf", "the GGUF file is missing");
 
     tn_err e = {0};
-    tn_dtype dtype = CONVERT_AS_STORED;
-    if (type && convert_dtype_parse(&dtype, type, &e) != TN_OK) return cli_error("convert", &e);
-    return cmd_convert(convert_gguf, file, dir, dtype, threads);
+    convert_opts o = {.type.dtype = CONVERT_AS_STORED, .threads = threads};
+    if (type && convert_dtype_parse(&o.type.dtype, type, &e) != TN_OK) return cli_error("convert", &e);
+    return cmd_convert(convert_gguf, file, dir, o);
 }

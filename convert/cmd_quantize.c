@@ -1,30 +1,39 @@
 /* convert quantize: the same model with weights of another type. */
 #include "convert/commands.h"
 
-static const char summary[] = "Rewrites all weights of a model directory (one file or shards) as one "
-                              "model.safetensors of the given type\n"
-                              "and copies tokenizer and generation settings. Rounds to nearest, ties to "
-                              "even; values beyond the range of\n"
-                              "f16 are an error.\n"
-                              "example: convert quantize -m model-dir -t bf16 -o model-bf16";
+static const char summary[] =
+    "Rewrites all weights of a model directory (one file or shards) as the given type and copies tokenizer\n"
+    "and generation settings.\n"
+    "f32, f16, bf16: rounds to nearest, ties to even; values beyond the range of f16 are an error.\n"
+    "q8, q4: matrices become 8- or 4-bit integers with a scale for each group of columns (docs/FORMATS.md);\n"
+    "norms and biases keep their type. Only this engine reads such a directory.\n"
+    "example: convert quantize -m model-dir -t q8 -o model-q8";
 
 int cmd_quantize(int argc, char **argv) {
     const char *from = NULL, *to = NULL, *type = NULL;
-    int threads = 0, n = 0;
+    int threads = 0, group = 0, shard = 0, n = 0;
     uint64_t seed = 0;
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &from, "DIR", "model directory to read (Hugging Face layout)", 1},
-        {"-t", "--type", CLI_STRING, &type, "TYPE", "f32, f16 or bf16", 1},
+        {"-t", "--type", CLI_STRING, &type, "TYPE", "f32, f16, bf16, q8 or q4", 1},
         {"-o", "--output", CLI_STRING, &to, "DIR", "directory to write", 1},
+        {"--group", NULL, CLI_INT, &group, "N", "q8, q4: columns that share a scale, a multiple of 32 (32)",
+         0},
+        {"--shard", NULL, CLI_INT, &shard, "MB", "split weights larger than this into several files (1074)",
+         0},
         CMD_THREADS(threads),
         CMD_SEED(seed),
         {0},
     };
     int leave = cli_parse("convert", "quantize", summary, options, argc, argv, NULL, 0, &n);
     if (leave >= 0) return leave;
+    if (shard < 0) return cli_usage_error("convert", "quantize", "--shard must be positive");
+    if (group < 0) return cli_usage_error("convert", "quantize", "--group must be positive");
 
     tn_err e = {0};
-    tn_dtype dtype;
-    if (convert_dtype_parse(&dtype, type, &e) != TN_OK) return cli_error("convert", &e);
-    return cmd_convert(convert_floats, from, to, dtype, threads);
+    convert_opts o = {.threads = threads, .shard_bytes = (size_t)shard * 1000000};
+    if (convert_type_parse(&o.type, type, &e) != TN_OK) return cli_error("convert", &e);
+    if (group && !o.type.bits) return cli_usage_error("convert", "quantize", "--group is for q8 and q4");
+    if (group) o.type.group = (size_t)group;
+    return cmd_convert(convert_weights, from, to, o);
 }

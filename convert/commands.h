@@ -17,7 +17,7 @@ int cmd_quantize(int argc, char **argv);
 
 /* One conversion with a progress bar of megabytes written. */
 typedef int (*cmd_conversion)(const char *from, const char *to, const convert_opts *o, tn_err *e);
-/* Runs it on `threads` threads and returns the exit code. */
-int cmd_convert(cmd_conversion fn, const char *from, const char *to, tn_dtype dtype, int threads);
+/* Runs it with opts that lack only threads (0 = one per core) and progress; returns the exit code. */
+int cmd_convert(cmd_conversion fn, const char *from, const char *to, convert_opts opts);
 
 #endif

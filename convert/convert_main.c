@@ -4,7 +4,7 @@
 int main(int argc, char **argv) {
     static const cli_command commands[] = {
         {"gguf", cmd_gguf, "import a llama or qwen2 GGUF file as a Hugging Face directory"},
-        {"quantize", cmd_quantize, "rewrite a model's weights as f32, f16 or bf16"},
+        {"quantize", cmd_quantize, "rewrite a model's weights as f32, f16, bf16, q8 or q4"},
         {0},
     };
     return cli_main("convert", "Prepares models: imports GGUF files, changes the type of weights.", commands,

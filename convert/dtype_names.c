@@ -13,6 +13,9 @@ static const struct {
 };
 enum { N_FLOAT_TYPES = sizeof float_types / sizeof float_types[0] };
 
+/* Columns that share a scale. */
+enum { DEFAULT_GROUP = 32 };
+
 int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e) {
     for (int i = 0; i < N_FLOAT_TYPES; i++)
         if (strcmp(name, float_types[i].name) == 0) {
@@ -20,6 +23,17 @@ int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e) {
             return TN_OK;
         }
     return tn_fail(e, TN_EARG, "unknown type \"%s\"; f32, f16 and bf16 are known", name);
+}
+
+int convert_type_parse(convert_type *out, const char *name, tn_err *e) {
+    *out = (convert_type){.dtype = CONVERT_AS_STORED};
+    if (strcmp(name, "q8") == 0 || strcmp(name, "q4") == 0) {
+        out->bits = name[1] - '0';
+        out->group = DEFAULT_GROUP;
+        return TN_OK;
+    }
+    if (convert_dtype_parse(&out->dtype, name, e) == TN_OK) return TN_OK;
+    return tn_fail(e, TN_EARG, "unknown type \"%s\"; f32, f16, bf16, q8 and q4 are known", name);
 }
 
 const char *convert_dtype_torch_name(tn_dtype t) {

@@ -32,16 +32,16 @@ static int write_weights(const gguf_model *m, const char *path, const convert_op
     convert_rows w = {.opts = o};
     for (size_t i = 0; i < m->n_weights; i++) {
         const gguf_weight *t = &m->weights[i];
-        specs[i] = (tn_tensor_spec){t->name, o->dtype, t->rank, {t->rows, t->cols}};
+        specs[i] = (tn_tensor_spec){t->name, o->type.dtype, t->rank, {t->rows, t->cols}};
         if (t->rank == 1) specs[i].shape[0] = t->cols;
-        w.total += t->src->count * tn_dtype_size(o->dtype);
+        w.total += t->src->count * tn_dtype_size(o->type.dtype);
     }
     int rc = tn_st_create(&w.out, path, specs, m->n_weights, &metadata, 1, e);
     free(specs);
     if (rc != TN_OK) return rc;
     for (size_t i = 0; rc == TN_OK && i < m->n_weights; i++) {
         const gguf_weight *t = &m->weights[i];
-        rc = convert_rows_write(&w, t->name, t->rows, t->cols, gguf_weight_row, t, e);
+        rc = convert_rows_write(&w, t->name, o->type.dtype, t->rows, t->cols, gguf_weight_row, t, e);
     }
     if (rc == TN_OK) return tn_st_finish(w.out, e);
     tn_st_abandon(w.out);
@@ -51,8 +51,8 @@ static int write_weights(const gguf_model *m, const char *path, const convert_op
 static int write_directory(const gguf_model *m, const texts *t, const char *dir, const convert_opts *o,
                            tn_err *e) {
     char weights[4096];
-    int rc = model_dir_weights_path(dir, weights, sizeof weights, e);
-    if (rc == TN_OK) rc = model_dir_begin(dir, e);
+    int rc = model_dir_begin(dir, e);
+    if (rc == TN_OK) rc = model_dir_weights_path(dir, 0, 1, weights, sizeof weights, e);
     if (rc == TN_OK) rc = write_weights(m, weights, o, e);
     if (rc == TN_OK) rc = model_dir_put(dir, "tokenizer.json", &t->tokenizer, e);
     if (rc == TN_OK) rc = model_dir_put(dir, "tokenizer_config.json", &t->tokenizer_config, e);
@@ -67,8 +67,8 @@ static int import(const gguf_file *f, const char *dir, const convert_opts *opts,
     int rc = gguf_model_read(&m, f, e);
     if (rc != TN_OK) return rc;
     convert_opts o = *opts;
-    if (o.dtype == CONVERT_AS_STORED) o.dtype = gguf_model_stored_dtype(&m);
-    rc = make_texts(&t, &m, o.dtype, e);
+    if (o.type.dtype == CONVERT_AS_STORED) o.type.dtype = gguf_model_stored_dtype(&m);
+    rc = make_texts(&t, &m, o.type.dtype, e);
     if (rc == TN_OK) rc = write_directory(&m, &t, dir, &o, e);
     free_texts(&t);
     gguf_model_free(&m);

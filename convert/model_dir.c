@@ -3,6 +3,8 @@
 
 #include "tensor/os.h"
 
+#include <stdio.h>
+
 #define PATH_CAP 4096
 
 static int remove_if_there(const char *dir, const char *name, tn_err *e) {
@@ -15,14 +17,24 @@ static int remove_if_there(const char *dir, const char *name, tn_err *e) {
 int model_dir_begin(const char *dir, tn_err *e) {
     int rc = tn_make_dirs(dir, e);
     if (rc == TN_OK) rc = remove_if_there(dir, "config.json", e);
-    /* The name may be a link to the weights that are being read. */
+    /* Readers prefer this name to shards. */
     if (rc == TN_OK) rc = remove_if_there(dir, "model.safetensors", e);
     /* An index would send readers to the shards of an earlier model. */
     return rc == TN_OK ? remove_if_there(dir, "model.safetensors.index.json", e) : rc;
 }
 
-int model_dir_weights_path(const char *dir, char *path, size_t cap, tn_err *e) {
-    return tn_path_join(path, cap, dir, "model.safetensors", e);
+void model_dir_shard_name(char name[MODEL_DIR_SHARD_NAME], size_t index, size_t count) {
+    if (count == 1)
+        snprintf(name, MODEL_DIR_SHARD_NAME, "model.safetensors");
+    else
+        snprintf(name, MODEL_DIR_SHARD_NAME, "model-%05zu-of-%05zu.safetensors", index + 1, count);
+}
+
+int model_dir_weights_path(const char *dir, size_t index, size_t count, char *path, size_t cap, tn_err *e) {
+    char name[MODEL_DIR_SHARD_NAME];
+    model_dir_shard_name(name, index, count);
+    int rc = remove_if_there(dir, name, e);
+    return rc == TN_OK ? tn_path_join(path, cap, dir, name, e) : rc;
 }
 
 int model_dir_put(const char *dir, const char *name, const tn_buf *text, tn_err *e) {

@@ -8,8 +8,13 @@
 /* Makes `dir` (and its parents) and removes what would make it look like a finished model. */
 int model_dir_begin(const char *dir, tn_err *e);
 
-/* path = dir "/model.safetensors". */
-int model_dir_weights_path(const char *dir, char *path, size_t cap, tn_err *e);
+/* name = "model-00001-of-00004.safetensors" for file 0 of 4; "model.safetensors" when there is just one. */
+enum { MODEL_DIR_SHARD_NAME = 80 };
+void model_dir_shard_name(char name[MODEL_DIR_SHARD_NAME], size_t index, size_t count);
+
+/* path = dir "/" and that name; a file of this name is removed, for it may be a link to the weights that are
+ * read. */
+int model_dir_weights_path(const char *dir, size_t index, size_t count, char *path, size_t cap, tn_err *e);
 
 /* Writes dir/name. */
 int model_dir_put(const char *dir, const char *name, const tn_buf *text, tn_err *e);

@@ -46,20 +46,23 @@ static int write_chunk(convert_rows *w, const char *name, chunk *c, size_t n, tn
             return tn_fail(e, TN_ENUM, "tensor \"%s\" holds %g, which is beyond the range of %s", name,
                            (double)c->beyond[i], tn_dtype_name(c->dtype));
     size_t bytes = n * c->cols * tn_dtype_size(c->dtype);
-    int rc = tn_st_write(w->out, c->y, bytes);
-    if (rc != TN_OK) return TN_OK; /* errors stick to the writer: tn_st_finish reports the first one */
-    w->done += bytes;
-    if (w->opts->progress) w->opts->progress(w->opts->ctx, w->done, w->total);
+    convert_rows_append(w, c->y, bytes);
     return TN_OK;
 }
 
-int convert_rows_write(convert_rows *w, const char *name, size_t rows, size_t cols, convert_row_fn fn,
-                       const void *ctx, tn_err *e) {
+void convert_rows_append(convert_rows *w, const void *bytes, size_t n) {
+    if (tn_st_write(w->out, bytes, n) != TN_OK) return;
+    w->done += n;
+    if (w->opts->progress) w->opts->progress(w->opts->ctx, w->done, w->total);
+}
+
+int convert_rows_write(convert_rows *w, const char *name, tn_dtype dtype, size_t rows, size_t cols,
+                       convert_row_fn fn, const void *ctx, tn_err *e) {
     if (rows == 0 || cols == 0) return TN_OK;
     size_t step = CHUNK_ELEMENTS / cols;
     if (step == 0) step = 1;
     if (step > rows) step = rows;
-    chunk c = {.fn = fn, .ctx = ctx, .dtype = w->opts->dtype, .cols = cols};
+    chunk c = {.fn = fn, .ctx = ctx, .dtype = dtype, .cols = cols};
     size_t elements, bytes;
     int rc = TN_OK;
     if (tn_mul_size(step, cols, &elements) != 0 || tn_mul_size(elements, sizeof(float), &bytes) != 0)

@@ -15,9 +15,17 @@ typedef struct {
     size_t done, total; /* bytes, for progress */
 } convert_rows;
 
-/* Appends one tensor of `rows` rows of `cols` elements as opts->dtype (never CONVERT_AS_STORED). TN_ENUM
- * when a finite value is beyond that type's range. */
-int convert_rows_write(convert_rows *w, const char *name, size_t rows, size_t cols, convert_row_fn fn,
-                       const void *ctx, tn_err *e);
+/* Appends bytes and reports progress. Failures stick to the writer: tn_st_finish reports the first one. */
+void convert_rows_append(convert_rows *w, const void *bytes, size_t n);
+
+/* Appends one tensor of `rows` rows of `cols` elements as `dtype`: F32, F16 or BF16. TN_ENUM when a finite
+ * value is beyond that type's range. */
+int convert_rows_write(convert_rows *w, const char *name, tn_dtype dtype, size_t rows, size_t cols,
+                       convert_row_fn fn, const void *ctx, tn_err *e);
+
+/* Appends the data of one quantised matrix (docs/FORMATS.md) and adds the bytes of its scales to *scales.
+ * TN_ENUM when a value is not finite. */
+int convert_rows_quantize(convert_rows *w, const char *name, int bits, size_t rows, size_t cols,
+                          convert_row_fn fn, const void *ctx, tn_buf *scales, tn_err *e);
 
 #endif

@@ -36,20 +36,50 @@ static void print_config(const qwen_config *c) {
     printf(c->n_eos ? "\n" : " none\n");
 }
 
-/* Parameters and bytes, by the type they are stored in. */
-static void print_weights(const tn_safetensors *f) {
-    size_t total = 0;
+/* Parameters by the form they are stored in: a float type, or integers. */
+typedef struct {
+    size_t floats[TN_DTYPE_COUNT], q8, q4;
+    size_t group; /* of the integers */
+} census;
+
+static void count_matrix(census *c, const tn_mat *m) {
+    *(m->bits == 8 ? &c->q8 : m->bits == 4 ? &c->q4 : &c->floats[m->dtype]) += m->rows * m->cols;
+    if (m->bits) c->group = m->group;
+}
+
+/* Matrices as the model sees them; what else the file holds are norms and biases, which have one dimension.
+ */
+static census count_parameters(const qwen_model *m) {
+    census c = {.group = 0};
+    const tn_safetensors *f = qwen_model_weights(m);
+    const tn_mat embedding = qwen_model_embedding(m), head = qwen_model_head(m);
+    count_matrix(&c, &embedding);
+    if (!qwen_model_config(m)->tied) count_matrix(&c, &head);
+    for (int l = 0; l < qwen_model_config(m)->layers; l++) {
+        const qwen_layer *w = qwen_model_layer(m, l);
+        const tn_mat *const all[] = {&w->q, &w->k, &w->v, &w->o, &w->gate, &w->up, &w->down};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) count_matrix(&c, all[i]);
+    }
+    for (size_t i = 0; i < tn_st_count(f); i++)
+        if (tn_st_at(f, i)->rank == 1) c.floats[tn_st_at(f, i)->dtype] += tn_st_at(f, i)->count;
+    return c;
+}
+
+static void print_weights(const qwen_model *m) {
+    const tn_safetensors *f = qwen_model_weights(m);
+    const census c = count_parameters(m);
+    size_t total = c.q8 + c.q4;
     char size[32];
-    for (size_t i = 0; i < tn_st_count(f); i++) total += tn_st_at(f, i)->count;
+    for (int t = 0; t < TN_DTYPE_COUNT; t++) total += c.floats[t];
+    const double percent = 100 / (double)total;
     printf("parameters      %zu (%.1f M) in %zu tensors\n", total, (double)total / 1e6, tn_st_count(f));
     printf("weights         %s", size_text(size, tn_st_bytes(f)));
-    for (int t = 0; t < TN_DTYPE_COUNT; t++) {
-        size_t count = 0;
-        for (size_t i = 0; i < tn_st_count(f); i++)
-            if (tn_st_at(f, i)->dtype == (tn_dtype)t) count += tn_st_at(f, i)->count;
-        if (count > 0)
-            printf(", %s %.1f %%", tn_dtype_name((tn_dtype)t), 100 * (double)count / (double)total);
-    }
+    for (int t = 0; t < TN_DTYPE_COUNT; t++)
+        if (c.floats[t] > 0)
+            printf(", %s %.1f %%", tn_dtype_name((tn_dtype)t), (double)c.floats[t] * percent);
+    if (c.q8) printf(", Q8 %.1f %%", (double)c.q8 * percent);
+    if (c.q4) printf(", Q4 %.1f %%", (double)c.q4 * percent);
+    if (c.group) printf(" in groups of %zu", c.group);
     putchar('\n');
 }
 
@@ -75,7 +105,7 @@ int cmd_info(int argc, char **argv) {
     if (!code) {
         printf("model           %s\n", qwen_model_name(s.text.model));
         print_config(qwen_model_config(s.text.model));
-        print_weights(qwen_model_weights(s.text.model));
+        print_weights(s.text.model);
         print_memory(s.text.model, s.exec);
         printf("kernels         %s of", s.exec.k->name);
         for (int i = 0; tn_kernels_at(i); i++) printf(" %s", tn_kernels_at(i)->name);

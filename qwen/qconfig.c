@@ -113,7 +113,8 @@ static int refuse_unsupported(tn_json root, tn_err *e) {
             return tn_fail(e, TN_EUNSUP, "\"layer_types\" has %.*s, supported is \"full_attention\"",
                            (int)(type.len < 60 ? type.len : 60), type.text);
 
-    if (!is_absent(tn_json_get(root, "quantization_config")))
+    tn_json quantised = tn_json_get(root, "quantization_config");
+    if (!is_absent(quantised) && !tn_json_is(tn_json_get(quantised, "quant_method"), "scalpel"))
         return tn_fail(e, TN_EUNSUP,
                        "\"quantization_config\" is set: weights quantised by other tools are "
                        "not supported");

@@ -13,10 +13,12 @@
  *     model.norm.weight                                  [d]
  *     lm_head.weight                                     [vocab, d], absent when tied
  *
- * Matrices stay in the file in the type they have there. Norms and biases are a millionth of the model:
- * they are copied to F32 once, so that the forward pass needs no conversions for them.
+ * Matrices, floats or quantised (tensor/mat_file.h), stay in the file in the type they have there. Norms and
+ * biases are a millionth of the model: they are copied to F32 once, so that the forward pass needs no
+ * conversions for them.
  */
 #include "qwen/model.h"
+#include "tensor/mat_file.h"
 
 #include <stdio.h>
 
@@ -28,32 +30,29 @@ typedef struct {
     int rc;
 } binder;
 
-/* The tensor called `prefix``name`, of the given shape and of a type the kernels read; NULL after a failure.
- */
-static const tn_tensor *take(binder *b, const char *prefix, const char *name, int rank, const size_t *shape) {
-    char full[128];
-    const tn_tensor *t;
-    if (b->rc) return NULL;
-    snprintf(full, sizeof full, "%s%s", prefix, name);
-    b->rc = tn_st_require(b->file, full, rank, shape, &t, b->e);
-    if (b->rc) return NULL;
-    if (t->dtype == TN_F32 || t->dtype == TN_F16 || t->dtype == TN_BF16) return t;
-    b->rc = tn_fail(b->e, TN_ESHAPE, "weights: tensor \"%s\" has type %s, expected F32, F16 or BF16", full,
-                    tn_dtype_name(t->dtype));
-    return NULL;
-}
-
-/* A matrix [rows, cols], left where it is. */
+/* A matrix [rows, cols], left where it is; empty after a failure. */
 static tn_mat matrix(binder *b, const char *prefix, const char *name, size_t rows, size_t cols) {
-    const tn_tensor *t = take(b, prefix, name, 2, (const size_t[]){rows, cols});
-    if (!t) return (tn_mat){.data = NULL, .dtype = TN_F32, .rows = 0, .cols = 0};
-    return (tn_mat){.data = t->data, .dtype = t->dtype, .rows = rows, .cols = cols};
+    char full[128];
+    tn_mat m = {.data = NULL};
+    if (b->rc) return m;
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    b->rc = tn_mat_take(&m, b->file, full, rows, cols, b->e);
+    return m;
 }
 
 /* A vector [n], copied to F32; NULL after a failure and when measuring. */
 static const float *vector(binder *b, const char *prefix, const char *name, size_t n) {
-    const tn_tensor *t = take(b, prefix, name, 1, (const size_t[]){n});
-    if (!t) return NULL;
+    char full[128];
+    const tn_tensor *t;
+    if (b->rc) return NULL;
+    snprintf(full, sizeof full, "%s%s", prefix, name);
+    b->rc = tn_st_require(b->file, full, 1, &n, &t, b->e);
+    if (b->rc) return NULL;
+    if (t->dtype != TN_F32 && t->dtype != TN_F16 && t->dtype != TN_BF16) {
+        b->rc = tn_fail(b->e, TN_ESHAPE, "weights: tensor \"%s\" has type %s, expected F32, F16 or BF16",
+                        full, tn_dtype_name(t->dtype));
+        return NULL;
+    }
     float *copy = tn_arena_take(b->arena, n, sizeof *copy);
     if (copy) b->rc = tn_to_f32(copy, t->data, t->dtype, n);
     return copy;
@@ -94,7 +93,7 @@ int qwen_bind_weights(qwen_model *m, tn_arena *a, tn_err *e) {
         if (m->layer) m->layer[l] = w;
     }
     m->final_norm = vector(&b, "", "model.norm.weight", (size_t)c->hidden);
-    if (!b.rc && !c->tied && !tn_st_find(m->weights, "lm_head.weight"))
+    if (!b.rc && !c->tied && !tn_mat_exists(m->weights, "lm_head.weight"))
         return tn_fail(e, TN_EFORMAT,
                        "weights: tensor \"lm_head.weight\" is missing, and config.json does not "
                        "say \"tie_word_embeddings\": true");

@@ -40,6 +40,14 @@ typedef struct {
 
 enum { TN_Q_ROWS = 16, TN_Q_PAD = 32, TN_Q_MAX_GROUP = 65536 /* beyond it a 32-bit sum could overflow */ };
 
+/* kpad of k columns, and groups of kpad columns. */
+static inline size_t tn_q_pad(size_t k) {
+    return (k + TN_Q_PAD - 1) / TN_Q_PAD * TN_Q_PAD;
+}
+static inline size_t tn_q_groups(size_t kpad, size_t group) {
+    return (kpad + group - 1) / group;
+}
+
 /* Rows of activations rounded to 8 bits, each group of columns with its own scale: x = q * scale. */
 typedef struct {
     int8_t *q;    /* [n, kpad], -127 … 127; zeros beyond the last column */

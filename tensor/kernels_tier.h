@@ -59,13 +59,6 @@ extern const tn_tile tn_avx512_f32, tn_avx512_f16, tn_avx512_bf16;
 /* A group whose largest |x| is below this is rounded to zeros: 127 / max must stay finite. */
 #define TN_Q_TINY 1e-30f
 
-static inline size_t tn_q_pad(size_t k) {
-    return (k + TN_Q_PAD - 1) / TN_Q_PAD * TN_Q_PAD;
-}
-static inline size_t tn_q_groups(size_t kpad, size_t group) {
-    return (kpad + group - 1) / group;
-}
-
 /* kernels_scalar_quant.c: the reference of quantize, matmul_q8 and matmul_q4. */
 void tn_scalar_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
 void tn_scalar_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);

@@ -15,6 +15,8 @@ typedef struct {
 /* Maps the whole of `path`. Errors: TN_EIO "PATH: No such file or directory". */
 int tn_map_file(tn_map *out, const char *path, tn_err *e);
 void tn_unmap_file(tn_map *m);
+/* A hint: bytes [n] at `from`, which lie in m, are not needed for now and need not stay in memory. */
+void tn_map_release(const tn_map *m, const void *from, size_t n);
 
 int tn_file_exists(const char *path);
 /* Creates the directory and its missing parents; an existing one is fine. */

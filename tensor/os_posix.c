@@ -59,6 +59,16 @@ void tn_unmap_file(tn_map *m) {
     *m = (tn_map){NULL, 0};
 }
 
+/* Whole pages only: what they hold besides comes back from the file when it is touched. */
+void tn_map_release(const tn_map *m, const void *from, size_t n) {
+    const long size = sysconf(_SC_PAGESIZE);
+    if (!m->data || size < 1) return;
+    const uintptr_t page = (uintptr_t)size, start = (uintptr_t)m->data;
+    const uintptr_t begin = (uintptr_t)from / page * page, end = (uintptr_t)from + n;
+    if (begin < start || end > start + m->size || n == 0) return;
+    madvise((void *)begin, (size_t)(end - begin), MADV_DONTNEED);
+}
+
 /* ---- names ---- */
 
 int tn_file_exists(const char *path) {

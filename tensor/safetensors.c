@@ -309,6 +309,12 @@ int tn_st_require(const tn_safetensors *f, const char *name, int rank, const siz
     return TN_OK;
 }
 
+void tn_st_release(const tn_safetensors *f, const void *from, size_t n) {
+    const uintptr_t at = (uintptr_t)from, start = (uintptr_t)f->map.data;
+    if (f->map.data && at >= start && at - start < f->map.size) tn_map_release(&f->map, from, n);
+    for (size_t i = 0; i < f->n_shards; i++) tn_st_release(f->shards[i], from, n);
+}
+
 int tn_st_metadata(const tn_safetensors *f, const char *key, tn_buf *out) {
     if (tn_json_string(tn_json_get(f->metadata, key), out)) return 1;
     for (size_t i = 0; i < f->n_shards; i++)

@@ -42,6 +42,10 @@ size_t tn_st_bytes(const tn_safetensors *f);                            /* all t
 int tn_st_require(const tn_safetensors *f, const char *name, int rank, const size_t *shape,
                   const tn_tensor **out, tn_err *e);
 
+/* A hint: bytes [n] at `from`, part of a tensor's data, are not needed for now and need not stay in memory.
+ */
+void tn_st_release(const tn_safetensors *f, const void *from, size_t n);
+
 /* Appends __metadata__[key], unescaped, to *out; 1, or 0 when there is none. */
 int tn_st_metadata(const tn_safetensors *f, const char *key, tn_buf *out);
 

@@ -1,6 +1,7 @@
 /* The `convert` command as a user meets it: exit codes, one-line errors, what lies in the directory after. */
 #include "tests/test.h"
 
+#include "convert/convert.h"
 #include "qwen/qwen.h"
 #include "tensor/safetensors.h"
 
@@ -278,7 +279,9 @@ static void quantize_refusals(void) {
     write_shard(in, "model.safetensors", "big", 8, 65512); /* up to 65519, which rounds to 65504 */
     CHECK_INT(convert("quantize -m %s -t f16 -o %s", in, out), 0);
 
-    check_error(convert("quantize -m %s -t q4 -o %s", in, out), 1, "unknown type \"q4\"");
+    check_error(convert("quantize -m %s -t q5 -o %s", in, out), 1, "unknown type \"q5\"");
+    check_error(convert("quantize -m %s -t q4 --group 48 -o %s", in, out), 1, "a group of 48 columns");
+    check_error(convert("quantize -m %s -t f16 --group 32 -o %s", in, out), 2, "--group is for q8 and q4");
     check_error(convert("quantize -m no-such-dir -t f16 -o %s", fresh("q-none")), 1, "no-such-dir");
     CHECK(!tn_file_exists(test_path("q-none")));
     write_text(in, "config.json", "[1]");
@@ -288,6 +291,54 @@ static void quantize_refusals(void) {
     write_text(in, "config.json", "{}");
     check_error(convert("quantize -m %s -t f16 -o %s/../q-large/", in, in), 1, "the same directory");
     CHECK(has(in, "config.json") && has(in, "model.safetensors"));
+}
+
+/* A quantised model runs, says what it is, and is not quantised again. */
+static void quantize_to_integers(void) {
+    const char *f32 = fresh("q-float"), *q8 = fresh("q-q8"), *q4 = fresh("q-q4"), *three = fresh("q-q4-3");
+    char line[1024], info[4096];
+    CHECK_INT(convert("gguf " GOLDEN "qwen2-tiny.gguf -o %s", f32), 0);
+    CHECK_INT(convert("quantize -m %s -t q8 -o %s", f32, q8), 0);
+    CHECK_INT(convert("quantize -m %s -t q4 --group 64 --threads 1 -o %s", f32, q4), 0);
+    CHECK_INT(convert("quantize -m %s -t q4 --group 64 --threads 3 -o %s", f32, three), 0);
+    CHECK(same_bytes(inside(q4, "model.safetensors"), inside(three, "model.safetensors")));
+    snprintf(line, sizeof line, "%s/qwen info -m %s", BUILD_DIR, q8);
+    CHECK_INT(test_shell(line, info, sizeof info, NULL, 0), 0);
+    CHECK_HAS(info, "F32 ");
+    CHECK_HAS(info, " in groups of 32\n");
+    CHECK_HAS(info, ", Q8 ");
+    snprintf(line, sizeof line, "%s/qwen info -m %s", BUILD_DIR, q4);
+    CHECK_INT(test_shell(line, info, sizeof info, NULL, 0), 0);
+    CHECK_HAS(info, " in groups of 64\n");
+    check_error(convert("quantize -m %s -t f32 -o %s", q8, fresh("q-twice")), 1, "is quantised already");
+}
+
+/* Weights larger than asked for become shards, whose tensors are those of the one file. */
+static void quantize_to_shards(void) {
+    const char *f32 = fresh("q-whole"), *one = fresh("q-one"), *many = fresh("q-many");
+    tn_safetensors *a, *b;
+    CHECK_INT(convert("gguf " GOLDEN "qwen2-tiny.gguf -o %s", f32), 0);
+    CHECK_INT(convert("quantize -m %s -t q8 -o %s", f32, one), 0);
+    convert_opts o = {.type = {.bits = 8, .group = 32}, .threads = 1, .shard_bytes = 3000};
+    tn_err e = {0};
+    if (!CHECK_INT(convert_weights(f32, many, &o, &e), TN_OK)) puts(e.msg);
+    CHECK(!has(many, "model.safetensors") && has(many, "model.safetensors.index.json"));
+    if (!open_tensors(&a, one)) return;
+    if (open_tensors(&b, many)) {
+        CHECK_INT(tn_st_count(a), tn_st_count(b));
+        for (size_t i = 0; i < tn_st_count(a); i++) {
+            const tn_tensor *x = tn_st_at(a, i), *y = tn_st_find(b, x->name);
+            CHECK(y && y->dtype == x->dtype && y->count == x->count &&
+                  !memcmp(x->data, y->data, x->count * tn_dtype_size(x->dtype)));
+        }
+        tn_st_close(b);
+    }
+    tn_st_close(a);
+    qwen_model *m;
+    if (CHECK_INT(qwen_open_dir(&m, many, &e), TN_OK))
+        qwen_close(m);
+    else
+        puts(e.msg);
 }
 
 /* ---- Interruption ---- */
@@ -326,5 +377,7 @@ void test_cmd_convert(void) {
     RUN(quantize_over_links);
     RUN(quantize_joins_shards);
     RUN(quantize_refusals);
+    RUN(quantize_to_integers);
+    RUN(quantize_to_shards);
     RUN(an_unfinished_directory_has_no_config);
 }

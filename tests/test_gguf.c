@@ -21,7 +21,7 @@ static void check_import(const char *golden, const char *dir) {
     char path[256];
     tn_err e = {0};
     tn_safetensors *got, *want;
-    convert_opts o = {CONVERT_AS_STORED, 2, NULL, NULL};
+    convert_opts o = {.type.dtype = CONVERT_AS_STORED, .threads = 2};
     snprintf(path, sizeof path, "%s.gguf", golden);
     if (!CHECK_INT(convert_gguf(path, dir, &o, &e), TN_OK)) puts(e.msg);
     snprintf(path, sizeof path, "%s.safetensors", golden);
