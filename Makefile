@@ -52,6 +52,10 @@ $(OBJ)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512vnni%: CFLAGS_ALL += -mavx512vnni
 endif
+ifneq (,$(filter aarch64% arm64%,$(ARCH)))
+$(OBJ)/tensor/kernels_neondot%: CFLAGS_ALL += -march=armv8.2-a+dotprod
+$(OBJ)/tensor/kernels_neoni8mm%: CFLAGS_ALL += -march=armv8.2-a+dotprod+i8mm
+endif
 
 # Each test file's one function is declared by the generated list, not by a header.
 $(OBJ)/tests/%.o: CFLAGS_ALL += -Wno-missing-prototypes
@@ -96,8 +100,12 @@ $(OBJ)/tests/run: $(TEST_OBJ) $(BUILD)/libscalpel.a
 $(BUILD)/example: $(OBJ)/docs/example.o $(BUILD)/libscalpel.a
 	$(CC) $(CFLAGS_ALL) $^ -o $@ $(LIBS)
 
+# RUNNER runs what was built for another processor, e.g. RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" with
+# CC=aarch64-linux-gnu-gcc; it runs the tests, not the commands that some of them start (test_cmd_*).
+RUNNER ?=
+
 test: all $(BUILD)/example $(OBJ)/tests/run
-	@$(OBJ)/tests/run
+	@$(RUNNER) $(OBJ)/tests/run
 
 # The whole experiment. The embedded model's takes a minute and a half and starts anew each time; with MODEL=DIR it may take
 # long, so that it continues where it was stopped.
@@ -125,6 +133,7 @@ help:
 	@echo 'make format       clang-format over all sources'
 	@echo 'make clean        remove $(BUILD)/, downloaded assets included'
 	@echo 'Variables: CC=clang  THREADS=0|1  SAN=1 (address and undefined sanitizers)  WERROR=1  OPT=-O3  BUILD=dir'
+	@echo '           CC=aarch64-linux-gnu-gcc RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" (tests of another processor)'
 
 FORCE:
 .PHONY: all test demo format clean help FORCE

@@ -1,9 +1,10 @@
 /* Detection of instruction sets, and the choice of a table of kernels.
  *
  * An instruction set may be used when three parties agree: the compiler made the table (the tier's
- * function returns one), the processor has the instructions (cpuid), and the operating system saves
- * their registers when it switches tasks (xgetbv). Bits as in the Intel 64 and IA-32 Software
- * Developer's Manual, volume 2A (CPUID) and volume 1, chapter 13 (XCR0).
+ * function returns one), the processor has the instructions, and the operating system saves their registers
+ * when it switches tasks. On x86 cpuid and xgetbv tell; bits as in the Intel 64 and IA-32 Software
+ * Developer's Manual, volume 2A (CPUID) and volume 1, chapter 13 (XCR0). On ARM only the operating system may
+ * ask, so os.h does; every 64-bit ARM processor with floating point has NEON.
  */
 #include "tensor/cpu.h"
 #include "tensor/kernels_tier.h"
@@ -41,6 +42,22 @@ tn_cpu tn_cpu_detect(void) {
     cpu.avx512vnni = cpu.avx512 && (c & vnni);
     return cpu;
 }
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+
+tn_cpu tn_cpu_detect(void) {
+    unsigned features = tn_arm_features();
+#ifdef __ARM_FEATURE_DOTPROD /* the compiler was told that every processor of this build has it */
+    features |= TN_ARM_DOTPROD;
+#endif
+#ifdef __ARM_FEATURE_MATMUL_INT8
+    features |= TN_ARM_I8MM;
+#endif
+    tn_cpu cpu = {.neon = 1};
+    cpu.dotprod = (features & TN_ARM_DOTPROD) != 0;
+    cpu.i8mm = cpu.dotprod && (features & TN_ARM_I8MM);
+    return cpu;
+}
+
 #else
 tn_cpu tn_cpu_detect(void) {
     const tn_cpu none = {0};
@@ -54,6 +71,9 @@ const tn_kernels *tn_kernels_at(int i) {
         cpu.avx512vnni ? tn_tier_avx512vnni() : NULL,
         cpu.avx512 ? tn_tier_avx512() : NULL,
         cpu.avx2 ? tn_tier_avx2() : NULL,
+        cpu.i8mm ? tn_tier_neoni8mm() : NULL,
+        cpu.dotprod ? tn_tier_neondot() : NULL,
+        cpu.neon ? tn_tier_neon() : NULL,
         tn_tier_scalar(),
     };
     if (i < 0) return NULL;

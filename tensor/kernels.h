@@ -1,8 +1,8 @@
 /* The arithmetic of the forward pass and of training, as a table of functions.
  *
- * Tiers: "scalar" is the portable definition that the tests believe; "avx2" and "avx512" do the same
- * with intrinsics and are chosen at run time. Callers hold a `tn_exec` (which table, how many threads)
- * and never name an instruction set.
+ * Tiers: "scalar" is the portable definition that the tests believe; "avx2" and "avx512" (x86), "neon",
+ * "neondot" and "neoni8mm" (64-bit ARM) do the same with intrinsics and are chosen at run time. Callers hold
+ * a `tn_exec` (which table, how many threads) and never name an instruction set.
  *
  * Order of sums. In matmul each output element is a sum over k in a fixed order (drawn in
  * kernels_tier.h) that depends only on k, never on n, m, or how the work was split: one row gives the
@@ -10,7 +10,7 @@
  * eps * sum_k |x w|, eps = 2^-23.
  *
  * Tiers compared: axpy, add, rope and adam have the same bits in all of them. What sums or takes an exp
- * has the same bits in avx2 and avx512, and differs from scalar in the last digits.
+ * has the same bits in all but scalar, which differs in the last digits.
  *
  * Unless said otherwise pointers need no alignment beyond float's, outputs do not overlap inputs, and
  * n = 0 is allowed.
@@ -57,7 +57,7 @@ typedef struct {
 } tn_qrows;
 
 typedef struct {
-    const char *name; /* "scalar", "avx2", "avx512", "avx512vnni" */
+    const char *name; /* "scalar", "avx2", … */
 
     /* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m
      * w holds elements of the type in the name, in the machine's byte order, at any address: files do

@@ -53,6 +53,7 @@ void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, 
 /* Tiles of the tiers whose matmul has a file of its own. */
 extern const tn_tile tn_avx2_f32, tn_avx2_f16, tn_avx2_bf16;
 extern const tn_tile tn_avx512_f32, tn_avx512_f16, tn_avx512_bf16;
+extern const tn_tile tn_neon_f32, tn_neon_f16, tn_neon_bf16;
 
 /* ---- Quantised weights ---- */
 
@@ -74,10 +75,17 @@ const tn_kernels *tn_tier_scalar(void);
 const tn_kernels *tn_tier_avx2(void);
 const tn_kernels *tn_tier_avx512(void);
 const tn_kernels *tn_tier_avx512vnni(void);
+const tn_kernels *tn_tier_neon(void);
+const tn_kernels *tn_tier_neondot(void);
+const tn_kernels *tn_tier_neoni8mm(void);
 
 /* For the intrinsics files: loops of constant length over arrays of registers must be unrolled, or the
- * arrays would live in memory. */
+ * arrays would live in memory. Clang takes GCC's pragma too, but obeys it too late for that. */
 #define TN_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define TN_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define TN_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 #endif

@@ -42,6 +42,10 @@ int tn_write_file(const char *path, const void *bytes, size_t n, tn_err *e);
 double tn_now(void);     /* seconds of a monotonic clock */
 int tn_core_count(void); /* usable cores, at least 1 */
 int tn_is_terminal(int fd);
+/* ARM instructions beyond the base set that the system says the processor has. 0 on other processors and
+ * where the system does not say. */
+enum { TN_ARM_DOTPROD = 1, TN_ARM_I8MM = 2 };
+unsigned tn_arm_features(void);
 size_t tn_peak_memory(void); /* largest resident size so far in bytes, 0 when unknown */
 
 #endif

@@ -18,6 +18,10 @@
 #include <unistd.h>
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/auxv.h>
+#endif
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 /* TN_EIO with the system's reason. */
@@ -252,6 +256,35 @@ int tn_core_count(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
 }
+
+#if defined(__aarch64__) && defined(__linux__)
+/* Bits as in the kernel's Documentation/arch/arm64/elf_hwcaps.rst and its asm/hwcap.h. */
+unsigned tn_arm_features(void) {
+    const unsigned long asimddp = 1ul << 20 /* of AT_HWCAP */, i8mm = 1ul << 13 /* of AT_HWCAP2 */;
+    unsigned features = 0;
+    if (getauxval(AT_HWCAP) & asimddp) features |= TN_ARM_DOTPROD;
+    if (getauxval(AT_HWCAP2) & i8mm) features |= TN_ARM_I8MM;
+    return features;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+/* Names as in Apple's "Determining Instruction Set Characteristics"; a system that is too old for a name does
+ * not know it, and then the feature counts as absent. */
+static int has(const char *name) {
+    int value = 0;
+    size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, NULL, 0) == 0 && value != 0;
+}
+unsigned tn_arm_features(void) {
+    unsigned features = 0;
+    if (has("hw.optional.arm.FEAT_DotProd")) features |= TN_ARM_DOTPROD;
+    if (has("hw.optional.arm.FEAT_I8MM")) features |= TN_ARM_I8MM;
+    return features;
+}
+#else
+unsigned tn_arm_features(void) {
+    return 0;
+}
+#endif
 
 int tn_is_terminal(int fd) {
     return isatty(fd);
