@@ -56,6 +56,8 @@ typedef struct {
     size_t n, kpad, group, groups;
 } tn_qrows;
 
+enum { TN_FMA_LANES = 192 };
+
 typedef struct {
     const char *name; /* "scalar", "avx2", … */
 
@@ -107,6 +109,11 @@ typedef struct {
      * 1-0.999, and only then does the bias cancel. Every operation rounds once, as plain C does. */
     void (*adam)(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
                  float eps, float c1, float c2);
+
+    /* `rounds` times TN_FMA_LANES independent multiply-adds between registers, as fast as the tier can;
+     * nothing is for use, sink [TN_FMA_LANES] only keeps the compiler from leaving it out. Measures the
+     * peak that matmul is compared with (peaks.h); NULL in a tier that nobody wrote it for. */
+    void (*fma_rounds)(float *sink, size_t rounds);
 } tn_kernels;
 
 /* The best table this processor and operating system run, or the one called `name`; NULL when `name`
@@ -124,6 +131,9 @@ typedef struct {
 /* Best kernels (or those called `isa`), `threads` threads (0 = one per core). k is NULL when `isa` cannot
  * run here. */
 tn_exec tn_exec_make(const char *isa, int threads);
+
+/* Bytes of w: all that a product with it has to read. */
+size_t tn_mat_bytes(const tn_mat *w);
 
 /* dst[cols] = row `row` of w as F32. */
 void tn_mat_row(float *dst, const tn_mat *w, size_t row);

@@ -194,6 +194,18 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, float l
     }
 }
 
+static void fma_rounds(float *sink, size_t rounds) {
+    enum { HELD = 12, WIDTH = HELD * 8 }; /* more than is under way in two units of latency 4 and more */
+    const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
+    for (size_t first = 0; first < TN_FMA_LANES; first += WIDTH) {
+        __m256 held[HELD];
+        TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm256_set1_ps((float)i);
+        for (size_t r = 0; r < rounds; r++)
+            TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm256_fmadd_ps(held[i], a, b);
+        TN_UNROLL for (int i = 0; i < HELD; i++) _mm256_storeu_ps(sink + first + (size_t)i * 8, held[i]);
+    }
+}
+
 const tn_kernels *tn_tier_avx2(void) {
     static const tn_kernels table = {.name = "avx2",
                                      .matmul_f32 = matmul_f32,
@@ -209,7 +221,8 @@ const tn_kernels *tn_tier_avx2(void) {
                                      .rope = rope,
                                      .softmax = softmax,
                                      .swiglu = swiglu,
-                                     .adam = adam};
+                                     .adam = adam,
+                                     .fma_rounds = fma_rounds};
     return &table;
 }
 

@@ -159,11 +159,22 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, float l
     }
 }
 
+static void fma_rounds(float *sink, size_t rounds) {
+    enum { HELD = TN_FMA_LANES / TN_LANES };
+    const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
+    __m512 held[HELD]; /* more than can be under way in two units of latency 4 or 5 */
+    TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm512_set1_ps((float)i);
+    for (size_t r = 0; r < rounds; r++)
+        TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm512_fmadd_ps(held[i], a, b);
+    TN_UNROLL for (int i = 0; i < HELD; i++) _mm512_storeu_ps(sink + i * TN_LANES, held[i]);
+}
+
 /* What the tiers of this file have in common: everything but the products of integers. */
 /* clang-format off */
 #define FLOATS \
     .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .dot = dot, .axpy = axpy, \
-    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam
+    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .fma_rounds = fma_rounds
 /* clang-format on */
 
 const tn_kernels *tn_tier_avx512(void) {

@@ -148,6 +148,20 @@ static void adam(float *p, const float *g, float *m, float *v, size_t n, float l
     }
 }
 
+/* As everywhere in this tier a multiplication and an addition, each rounded: no tier may be asked for more
+ * than it uses. */
+static void fma_rounds(float *sink, size_t rounds) {
+    enum { HELD = 12 }; /* as many as fit into the registers of any processor beside a and b */
+    const float a = 0.999f, b = 0.001f;
+    for (size_t first = 0; first < TN_FMA_LANES; first += HELD) {
+        float held[HELD];
+        for (int i = 0; i < HELD; i++) held[i] = (float)i;
+        for (size_t r = 0; r < rounds; r++)
+            TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = held[i] * a + b;
+        for (int i = 0; i < HELD; i++) sink[first + (size_t)i] = held[i];
+    }
+}
+
 const tn_kernels *tn_tier_scalar(void) {
     static const tn_kernels table = {.name = "scalar",
                                      .matmul_f32 = matmul_f32,
@@ -163,6 +177,7 @@ const tn_kernels *tn_tier_scalar(void) {
                                      .rope = rope,
                                      .softmax = softmax,
                                      .swiglu = swiglu,
-                                     .adam = adam};
+                                     .adam = adam,
+                                     .fma_rounds = fma_rounds};
     return &table;
 }

@@ -125,6 +125,12 @@ void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const floa
     tn_linear_all(ex, &p, 1, x, n, scratch);
 }
 
+size_t tn_mat_bytes(const tn_mat *w) {
+    if (!w->bits) return w->rows * w->cols * tn_dtype_size(w->dtype);
+    const size_t rows = (w->rows + TN_Q_ROWS - 1) / TN_Q_ROWS * TN_Q_ROWS, kpad = tn_q_pad(w->cols);
+    return rows * (kpad * (size_t)w->bits / 8 + 2 * tn_q_groups(kpad, w->group));
+}
+
 void tn_mat_row(float *dst, const tn_mat *w, size_t row) {
     if (!w->bits) {
         const unsigned char *from = (const unsigned char *)w->data + row * w->cols * tn_dtype_size(w->dtype);

@@ -299,3 +299,16 @@ size_t tn_peak_memory(void) {
     return (size_t)u.ru_maxrss * 1024; /* kilobytes elsewhere */
 #endif
 }
+
+size_t tn_private_memory(void) {
+    size_t kilobytes = 0;
+#if defined(__linux__)
+    /* One line of many: "RssAnon:	    1234 kB" (proc_pid_status(5)). */
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[128];
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %zu", &kilobytes) == 1) break;
+    if (f) fclose(f);
+#endif
+    return kilobytes * 1024;
+}

@@ -68,7 +68,10 @@ static void wrong_usage_is_exit_2(void) {
                                         "lens -m " TINY " -p a --top 0",
                                         "perplexity -m " TINY,
                                         "perplexity -m " TINY " f --ctx 1",
-                                        "bench -m " TINY " -n 0",
+                                        "bench -m " TINY " -n -1",
+                                        "bench -m " TINY " -n 0 -p 0",
+                                        "bench -m " TINY " -n 0 --hooks",
+                                        "bench -m " TINY " --repeats 0",
                                         "info -m " TINY " --threads many",
                                         "info -m " TINY " extra"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -158,12 +161,48 @@ static void perplexity_is_the_mean_of_its_windows(void) {
     CHECK_HAS(err, "fewer than two tokens");
 }
 
-static void bench_prints_its_two_numbers(void) {
-    went_well(qwen("bench -m " GOLDEN "llama -p 9 -n 3 --json"));
-    CHECK_HAS(out, "\"prefill_tok_s\"");
-    CHECK_HAS(out, "\"decode_tok_s\"");
+/* `member` of the JSON object in out. */
+static double number_of(const char *member) {
+    char key[64];
+    snprintf(key, sizeof key, "\"%s\": ", member);
+    const char *at = strstr(out, key);
+    return at ? strtod(at + strlen(key), NULL) : -1;
+}
+
+static void bench_compares_with_the_machine(void) {
+    static const char *const positive[] = {
+        "prefill_tok_s",  "decode_tok_s",  "read_gb_s",    "decode_gb_s", "decode_share",     "fma_gflops",
+        "prefill_gflops", "prefill_share", "load_seconds", "state_bytes", "peak_memory_bytes"};
+    went_well(qwen("bench -m " TINY " -p 9 -n 3 --repeats 2 --json"));
+    for (size_t i = 0; i < sizeof positive / sizeof positive[0]; i++)
+        if (!CHECK(number_of(positive[i]) > 0)) printf("  %s\n", positive[i]);
+    /* All weights but the norms, biases and the embedding, which is not the head: 95,552 bytes less 832 and
+     * 308 rows of 32 BF16. */
+    const int bytes = 95552 - 832 - 308 * 32 * 2;
+    CHECK_INT(number_of("decode_weight_bytes"), bytes);
+    CHECK_NEAR(number_of("decode_gb_s"), number_of("decode_tok_s") * bytes / 1e9, 1e-9);
+    CHECK_INT(number_of("decode_context"), 9);
+    CHECK_INT(number_of("hooks_cost"), -1);
+    CHECK(number_of("tokenizer_seconds") > 0);
     CHECK_INT(qwen("bench -m " TINY " -p 250 -n 7"), 1);
     CHECK_HAS(err, "250 + 7 tokens do not fit");
+}
+
+static void bench_leaves_out_what_is_not_asked_for(void) {
+    went_well(qwen("bench -m " TINY " -p 0 -n 2 --context 20 --repeats 1 --hooks --json"));
+    CHECK_INT(number_of("decode_context"), 20);
+    CHECK_INT(number_of("prefill_tok_s"), -1);
+    CHECK(number_of("hooks_cost") > 0);
+    CHECK(number_of("hooked_tok_s") > 0);
+    went_well(qwen("bench -m " GOLDEN "llama -p 5 -n 0 --repeats 1 --json")); /* no tokenizer there */
+    CHECK(number_of("prefill_tok_s") > 0);
+    CHECK_INT(number_of("decode_tok_s"), -1);
+    CHECK_INT(number_of("tokenizer_seconds"), -1);
+    went_well(qwen("bench -m " TINY " -p 3 -n 1 --context 0 --repeats 1 --hooks"));
+    CHECK_HAS(out, "tokens/s  (1 tokens behind 0; ");
+    CHECK_HAS(out, "of the ");
+    CHECK_HAS(out, "times as long");
+    CHECK_HAS(out, "for the tokenizer");
 }
 
 /* ---- generate ---- */
@@ -342,7 +381,8 @@ void test_cmd_qwen(void) {
     RUN(tokenize_goes_both_ways);
     RUN(lens_ends_with_the_models_answer);
     RUN(perplexity_is_the_mean_of_its_windows);
-    RUN(bench_prints_its_two_numbers);
+    RUN(bench_compares_with_the_machine);
+    RUN(bench_leaves_out_what_is_not_asked_for);
     RUN(seeds_decide_and_threads_do_not);
     RUN(resumed_runs_write_the_same_bytes);
     RUN(stories_keep_keys_and_say_how_they_ended);

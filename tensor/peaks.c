@@ -1,0 +1,79 @@
+/* The loops that keep the arithmetic, or the memory, busy and do nothing else (peaks.h). */
+#include "tensor/peaks.h"
+#include "tensor/os.h"
+#include "tensor/par.h"
+
+#ifdef TN_THREADS
+#include <stdatomic.h>
+typedef _Atomic uint64_t shared_sum;
+#else
+typedef uint64_t shared_sum;
+#endif
+
+/* ---- Arithmetic ---- */
+
+typedef struct {
+    void (*fma_rounds)(float *sink, size_t rounds);
+    size_t rounds;
+} fma_job;
+
+static void fma_pieces(void *ctx, size_t begin, size_t end) {
+    const fma_job *job = ctx;
+    float sink[TN_FMA_LANES];
+    for (size_t i = begin; i < end; i++) job->fma_rounds(sink, job->rounds);
+}
+
+/* Seconds that `pieces` pieces of work take together. */
+static double fma_seconds(tn_exec ex, fma_job *job, size_t pieces) {
+    double start = tn_now();
+    tn_parallel_for(pieces, 1, ex.threads, fma_pieces, job);
+    return tn_now() - start;
+}
+
+double tn_fma_rate(tn_exec ex, double seconds) {
+    enum { PIECES = 64 }; /* for each thread, so that the threads end together */
+    fma_job job = {ex.k->fma_rounds, 1000};
+    if (!job.fma_rounds) return 0;
+    const size_t pieces = PIECES * (size_t)ex.threads;
+    /* Doubled until it takes long enough for the clock; then once more, as long as was asked for. */
+    double trial = fma_seconds(ex, &job, pieces);
+    for (; trial < 1e-3; trial = fma_seconds(ex, &job, pieces)) job.rounds *= 2;
+    if (seconds > trial) job.rounds = (size_t)((double)job.rounds * seconds / trial);
+    const double operations = 2.0 * TN_FMA_LANES * (double)job.rounds * (double)pieces;
+    return operations / fma_seconds(ex, &job, pieces) / 1e9;
+}
+
+/* ---- Memory ---- */
+
+typedef struct {
+    const uint64_t *words;
+    shared_sum sum;
+} read_job;
+
+/* Units begin … end-1. In each, eight streams a cache line at a time: so many reads are under way at once
+ * that the memory, not the wait for it, sets the pace. */
+static void read_units(void *ctx, size_t begin, size_t end) {
+    enum { STREAMS = 8, LINE = 8 /* words */, STRIDE = TN_READ_UNIT / STREAMS };
+    read_job *job = ctx;
+    uint64_t a = 0, b = 0; /* two sums, for an addition should not wait for the one before */
+    for (size_t unit = begin; unit < end; unit++) {
+        const uint64_t *from = job->words + unit * TN_READ_UNIT;
+        for (size_t i = 0; i < STRIDE; i += LINE)
+            for (size_t s = 0; s < STREAMS; s++) {
+                const uint64_t *w = from + s * STRIDE + i;
+                a += w[0] + w[1] + w[2] + w[3];
+                b += w[4] + w[5] + w[6] + w[7];
+            }
+    }
+    job->sum += a + b;
+}
+
+double tn_read_rate(tn_exec ex, const uint64_t *words, size_t n, uint64_t *sum) {
+    const size_t units = n / TN_READ_UNIT;
+    read_job job = {words, 0};
+    double start = tn_now();
+    tn_parallel_for(units, 1, ex.threads, read_units, &job);
+    double seconds = tn_now() - start;
+    *sum = job.sum;
+    return units ? (double)units * TN_READ_UNIT * sizeof *words / seconds / 1e9 : 0;
+}

@@ -1,0 +1,19 @@
+/* What this machine can do at most, measured: the rates that a model's speed is compared with. */
+#ifndef TENSOR_PEAKS_H
+#define TENSOR_PEAKS_H
+
+#include "tensor/kernels.h"
+
+/* Billions of floating-point operations a second of ex's tier and threads, a multiply-add being two, over
+ * about `seconds`: independent multiply-adds in registers, nothing read or written. 0 for a tier that has no
+ * such loop. */
+double tn_fma_rate(tn_exec ex, double seconds);
+
+/* A multiple of this many words is read whole, of others the rest is left out. */
+enum { TN_READ_UNIT = 1 << 17 };
+
+/* Reads words [n] once, on ex's threads, and returns the billions of bytes a second. *sum receives the sum
+ * of the words read. To measure memory and no cache, n is many times the last cache's size. */
+double tn_read_rate(tn_exec ex, const uint64_t *words, size_t n, uint64_t *sum);
+
+#endif
