@@ -112,7 +112,7 @@ typedef struct {
 
     /* `rounds` times TN_FMA_LANES independent multiply-adds between registers, as fast as the tier can;
      * nothing is for use, sink [TN_FMA_LANES] only keeps the compiler from leaving it out. Measures the
-     * peak that matmul is compared with (peaks.h); NULL in a tier that nobody wrote it for. */
+     * peak that matmul is compared with (peaks.h); may be NULL, then nothing is. */
     void (*fma_rounds)(float *sink, size_t rounds);
 } tn_kernels;
 

@@ -199,7 +199,7 @@ static void fma_rounds(float *sink, size_t rounds) {
     const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
     for (size_t first = 0; first < TN_FMA_LANES; first += WIDTH) {
         __m256 held[HELD];
-        TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm256_set1_ps((float)i);
+        TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm256_set1_ps((float)(i + 2));
         for (size_t r = 0; r < rounds; r++)
             TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm256_fmadd_ps(held[i], a, b);
         TN_UNROLL for (int i = 0; i < HELD; i++) _mm256_storeu_ps(sink + first + (size_t)i * 8, held[i]);

@@ -163,7 +163,7 @@ static void fma_rounds(float *sink, size_t rounds) {
     enum { HELD = TN_FMA_LANES / TN_LANES };
     const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
     __m512 held[HELD]; /* more than can be under way in two units of latency 4 or 5 */
-    TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm512_set1_ps((float)i);
+    TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm512_set1_ps((float)(i + 2));
     for (size_t r = 0; r < rounds; r++)
         TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = _mm512_fmadd_ps(held[i], a, b);
     TN_UNROLL for (int i = 0; i < HELD; i++) _mm512_storeu_ps(sink + i * TN_LANES, held[i]);

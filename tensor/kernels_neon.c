@@ -177,4 +177,16 @@ void tn_neon_adam(float *p, const float *g, float *m, float *v, size_t n, float 
     }
 }
 
+void tn_neon_fma_rounds(float *sink, size_t rounds) {
+    enum { HELD = 24, WIDTH = HELD * 4 }; /* more than can be under way in four units of latency 4 */
+    const float32x4_t a = vdupq_n_f32(0.03f), b = vdupq_n_f32(0.03f);
+    for (size_t first = 0; first < TN_FMA_LANES; first += WIDTH) {
+        float32x4_t held[HELD];
+        TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = vdupq_n_f32((float)(i + 2));
+        for (size_t r = 0; r < rounds; r++)
+            TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = vfmaq_f32(held[i], a, b);
+        TN_UNROLL for (int i = 0; i < HELD; i++) vst1q_f32(sink + first + (size_t)i * 4, held[i]);
+    }
+}
+
 #endif

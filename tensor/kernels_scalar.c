@@ -155,7 +155,7 @@ static void fma_rounds(float *sink, size_t rounds) {
     const float a = 0.999f, b = 0.001f;
     for (size_t first = 0; first < TN_FMA_LANES; first += HELD) {
         float held[HELD];
-        for (int i = 0; i < HELD; i++) held[i] = (float)i;
+        for (int i = 0; i < HELD; i++) held[i] = (float)(i + 2);
         for (size_t r = 0; r < rounds; r++)
             TN_UNROLL for (int i = 0; i < HELD; i++) held[i] = held[i] * a + b;
         for (int i = 0; i < HELD; i++) sink[first + (size_t)i] = held[i];
