@@ -50,22 +50,18 @@ typedef struct {
     shared_sum sum;
 } read_job;
 
-/* Units begin … end-1. In each, eight streams a cache line at a time: so many reads are under way at once
- * that the memory, not the wait for it, sets the pace. */
+/* Units begin … end-1. Memory moves whole cache lines, so one word of each brings all of it; and eight
+ * streams with little to do between the loads keep as many of them under way as the processor can follow. */
 static void read_units(void *ctx, size_t begin, size_t end) {
-    enum { STREAMS = 8, LINE = 8 /* words */, STRIDE = TN_READ_UNIT / STREAMS };
+    enum { STREAMS = 8, STRIDE = TN_READ_UNIT / STREAMS };
     read_job *job = ctx;
-    uint64_t a = 0, b = 0; /* two sums, for an addition should not wait for the one before */
+    uint64_t sum = 0;
     for (size_t unit = begin; unit < end; unit++) {
         const uint64_t *from = job->words + unit * TN_READ_UNIT;
-        for (size_t i = 0; i < STRIDE; i += LINE)
-            for (size_t s = 0; s < STREAMS; s++) {
-                const uint64_t *w = from + s * STRIDE + i;
-                a += w[0] + w[1] + w[2] + w[3];
-                b += w[4] + w[5] + w[6] + w[7];
-            }
+        for (size_t i = 0; i < STRIDE; i += TN_READ_LINE)
+            for (size_t s = 0; s < STREAMS; s++) sum += from[s * STRIDE + i];
     }
-    job->sum += a + b;
+    job->sum += sum;
 }
 
 double tn_read_rate(tn_exec ex, const uint64_t *words, size_t n, uint64_t *sum) {

@@ -9,11 +9,14 @@
  * such loop. */
 double tn_fma_rate(tn_exec ex, double seconds);
 
-/* A multiple of this many words is read whole, of others the rest is left out. */
-enum { TN_READ_UNIT = 1 << 17 };
+enum {
+    TN_READ_LINE = 8,       /* words of a cache line */
+    TN_READ_UNIT = 1 << 17, /* a multiple of this many words is read, the rest is left out */
+};
 
-/* Reads words [n] once, on ex's threads, and returns the billions of bytes a second. *sum receives the sum
- * of the words read. To measure memory and no cache, n is many times the last cache's size. */
+/* Fetches words [n] from memory once, on ex's threads, and returns the billions of
+ * bytes a second. *sum receives the sum of every eighth word, one of each line. To measure memory and no
+ * cache, n is many times the last cache's size. */
 double tn_read_rate(tn_exec ex, const uint64_t *words, size_t n, uint64_t *sum);
 
 #endif
