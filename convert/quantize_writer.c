@@ -21,13 +21,15 @@ typedef struct {
     int bits;
     size_t group, data_bytes, scale_bytes; /* the last two of one block */
     float *x;                              /* [blocks of the chunk, TN_Q_ROWS, cols] */
-    int8_t *w;                             /* [blocks of the chunk, kpad] scratch */
+    float *padded;                         /* [blocks of the chunk, kpad] scratch */
+    int8_t *w;                             /* the same */
     unsigned char *data, *scales;          /* [blocks of the chunk, …_bytes] */
     float *bad;                            /* [blocks of the chunk] a value that is not finite, or 0 */
 } chunk;
 
 static void quantize_blocks(void *ctx, size_t begin, size_t end) {
     const chunk *c = ctx;
+    const size_t kpad = tn_q_pad(c->cols);
     for (size_t b = begin; b < end; b++) {
         const size_t row = (c->first + b) * TN_Q_ROWS, left = c->rows - row;
         const size_t n = left < TN_Q_ROWS ? left : TN_Q_ROWS;
@@ -38,7 +40,7 @@ static void quantize_blocks(void *ctx, size_t begin, size_t end) {
             if (!isfinite(x[i])) c->bad[b] = x[i];
         if (c->bad[b] == 0)
             convert_quantize_block(c->data + b * c->data_bytes, c->scales + b * c->scale_bytes, x, n, c->cols,
-                                   c->bits, c->group, c->w + b * tn_q_pad(c->cols));
+                                   c->bits, c->group, c->padded + b * kpad, c->w + b * kpad);
     }
 }
 
@@ -60,11 +62,12 @@ static int allocate(chunk *c, size_t blocks, const char *name, tn_err *e) {
         tn_mul_size(elements, sizeof(float), &bytes))
         return tn_fail(e, TN_ENOMEM, "tensor \"%s\": a row of %zu elements is too long", name, c->cols);
     c->x = malloc(bytes);
+    c->padded = malloc(bytes / TN_Q_ROWS);
     c->w = malloc(elements / TN_Q_ROWS);
     c->data = malloc(blocks * c->data_bytes);
     c->scales = malloc(blocks * c->scale_bytes);
     c->bad = malloc(blocks * sizeof *c->bad);
-    if (c->x && c->w && c->data && c->scales && c->bad) return TN_OK;
+    if (c->x && c->padded && c->w && c->data && c->scales && c->bad) return TN_OK;
     return tn_fail(e, TN_ENOMEM, "tensor \"%s\": no memory for its rows", name);
 }
 
@@ -84,6 +87,7 @@ int convert_rows_quantize(convert_rows *w, const char *name, int bits, size_t ro
     for (; rc == TN_OK && c.first < s.data[0]; c.first += step)
         rc = write_chunk(w, name, &c, s.data[0] - c.first < step ? s.data[0] - c.first : step, scales, e);
     free(c.x);
+    free(c.padded);
     free(c.w);
     free(c.data);
     free(c.scales);
