@@ -13,8 +13,8 @@ static const struct {
 };
 enum { N_FLOAT_TYPES = sizeof float_types / sizeof float_types[0] };
 
-/* Columns that share a scale. */
-enum { DEFAULT_GROUP = 32 };
+/* Of quantised weights: columns that share a scale, and the bits of embedding and head. */
+enum { DEFAULT_GROUP = 32, DEFAULT_HEAD_BITS = 8 };
 
 int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e) {
     for (int i = 0; i < N_FLOAT_TYPES; i++)
@@ -29,6 +29,7 @@ int convert_type_parse(convert_type *out, const char *name, tn_err *e) {
     *out = (convert_type){.dtype = CONVERT_AS_STORED};
     if (strcmp(name, "q8") == 0 || strcmp(name, "q4") == 0) {
         out->bits = name[1] - '0';
+        out->head_bits = DEFAULT_HEAD_BITS;
         out->group = DEFAULT_GROUP;
         return TN_OK;
     }

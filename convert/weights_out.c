@@ -75,7 +75,9 @@ static void read_row(const void *ctx, size_t row, float *x) {
 
 /* 8 or 4 when the tensor is quantised, 0 when it stays floats. */
 static int bits_of(const tn_tensor *t, const convert_type *type) {
-    return t->rank == 2 ? type->bits : 0;
+    if (!type->bits || t->rank != 2) return 0;
+    const int is_head = !strcmp(t->name, "model.embed_tokens.weight") || !strcmp(t->name, "lm_head.weight");
+    return is_head ? type->head_bits : type->bits;
 }
 
 /* The type of a tensor that stays floats. F64 is nothing that the engine reads. */

@@ -319,7 +319,7 @@ static void quantize_to_shards(void) {
     tn_safetensors *a, *b;
     CHECK_INT(convert("gguf " GOLDEN "qwen2-tiny.gguf -o %s", f32), 0);
     CHECK_INT(convert("quantize -m %s -t q8 -o %s", f32, one), 0);
-    convert_opts o = {.type = {.bits = 8, .group = 32}, .threads = 1, .shard_bytes = 3000};
+    convert_opts o = {.type = {.bits = 8, .head_bits = 8, .group = 32}, .threads = 1, .shard_bytes = 3000};
     tn_err e = {0};
     if (!CHECK_INT(convert_weights(f32, many, &o, &e), TN_OK)) puts(e.msg);
     CHECK(!has(many, "model.safetensors") && has(many, "model.safetensors.index.json"));
