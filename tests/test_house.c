@@ -1,4 +1,5 @@
-/* The house rules of check_layers.sh: the repository keeps them, and the script notices when a file does not.
+/* The house rules of check_layers.sh and the promises of check_port.sh: the repository keeps them, and the
+ * scripts notice when it does not.
  */
 #include "tests/test.h"
 
@@ -92,9 +93,25 @@ static void doors(void) {
     accepted("tensor/kernels_neon.c", "#include <arm_neon.h>");
 }
 
+/* docs/PORTING.md lists what the core calls, and check_port.sh notices when a function is missing there. */
+static void port_needs_no_more_than_it_says(void) {
+    char out[4096], err[512];
+    CHECK_INT(
+        test_shell("sh tests/check_port.sh " BUILD_DIR "/libscalpel.a", out, sizeof out, err, sizeof err), 0);
+    CHECK_STR(out, "");
+    CHECK_INT(test_shell("rm -rf " TREE " && mkdir -p " TREE "/tests " TREE
+                         "/docs && cp tests/check_port.sh " TREE
+                         "/tests && sed 's/ calloc / /' docs/PORTING.md > " TREE
+                         "/docs/PORTING.md && sh " TREE "/tests/check_port.sh " BUILD_DIR "/libscalpel.a",
+                         out, sizeof out, err, sizeof err),
+              1);
+    CHECK_STR(out, "calloc is called, but docs/PORTING.md does not list it in calls-open\n");
+}
+
 void test_house(void) {
     RUN(repository_keeps_the_rules);
     RUN(arrows);
     RUN(quiet_library);
     RUN(doors);
+    RUN(port_needs_no_more_than_it_says);
 }
