@@ -83,9 +83,9 @@ static void attend(const attention_job *job, size_t i, size_t kv, float *scores 
 
     float scale = 1.0f / sqrtf((float)dim);
     for (size_t j = 0; j < group * dim; j++) q[j] *= scale;
-    kern->matmul_f32(scores, context, q, dim, keys_of(s, head), dim, group, seen, dim);
+    kern->matmul_f32(scores, context, q, dim, keys_of(s, head), dim, group, seen, dim, NULL);
     for (size_t h = 0; h < group; h++) kern->softmax(scores + h * context, seen);
-    kern->matmul_f32(out, dim, scores, context, values_of(s, head), s->v_stride, group, dim, seen);
+    kern->matmul_f32(out, dim, scores, context, values_of(s, head), s->v_stride, group, dim, seen, NULL);
 }
 
 /* Workers begin … end-1 take every workers-th piece: later rows see more, so neighbours are dealt out. */

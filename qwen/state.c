@@ -111,6 +111,7 @@ static qwen_state *carve(qwen_state *s, const qwen_model *m, const qwen_opts *as
     size_t scratch = tn_linear_scratch(n, widest);
     if (!scratch) a->failed = 1;
     s->rounded = tn_arena_take(a, scratch, 1);
+    s->opts.exec.room = floats(a, 1, (size_t)o.exec.threads, TN_MATMUL_ROOM);
     return self;
 }
 

@@ -46,7 +46,8 @@ static void encode_groups(void *ctx, size_t begin, size_t end) {
     for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
         size_t count = f - i0 < SAE_GROUP ? f - i0 : SAE_GROUP;
         /* Latents are the rows of the result: z[i, b] = W_enc[i] · xin[b]. */
-        t->ex.k->matmul_f32(t->z + i0 * width, width, s->w_enc + i0 * d, d, xin, d, count, (size_t)t->n, d);
+        t->ex.k->matmul_f32(t->z + i0 * width, width, s->w_enc + i0 * d, d, xin, d, count, (size_t)t->n, d,
+                            NULL);
         for (size_t i = i0; i < i0 + count; i++) {
             list_active(t, i);
             const float *w = s->w_dec + i * d;

@@ -94,5 +94,6 @@ tn_exec tn_exec_make(const char *isa, int threads) {
     tn_exec ex;
     ex.k = tn_kernels_select(isa);
     ex.threads = threads > 0 ? threads : tn_core_count();
+    ex.room = NULL;
     return ex;
 }

@@ -48,6 +48,9 @@ static inline size_t tn_q_groups(size_t kpad, size_t group) {
     return (kpad + group - 1) / group;
 }
 
+/* Floats of working memory for one thread in a matmul of many rows: see matmul.c. */
+enum { TN_MATMUL_ROOM = 24 * (5120 + 128 * 16) };
+
 /* Rows of activations rounded to 8 bits, each group of columns with its own scale: x = q * scale. */
 typedef struct {
     int8_t *q;    /* [n, kpad], -127 … 127; zeros beyond the last column */
@@ -63,13 +66,15 @@ typedef struct {
 
     /* y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < n, j < m
      * w holds elements of the type in the name, in the machine's byte order, at any address: files do
-     * not promise alignment. ldw counts elements. k = 0 gives zeros. Serial, tiled for the caches. */
+     * not promise alignment. ldw counts elements. k = 0 gives zeros. Serial, tiled for the caches; faster
+     * for many rows when `room` has TN_MATMUL_ROOM floats, aligned to TN_ALIGN, to unpack weights in (or
+     * NULL). */
     void (*matmul_f32)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k);
+                       size_t m, size_t k, float *room);
     void (*matmul_f16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k);
+                       size_t m, size_t k, float *room);
     void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k);
+                        size_t m, size_t k, float *room);
 
     /* One row of tn_qrows: scale[g] = max |x| / 127 over the group and q = x * (127 / max), rounded to
      * nearest, ties to even. A group whose max is below 1e-30 is all zeros; one that is not finite has scale
@@ -126,10 +131,12 @@ const tn_kernels *tn_kernels_at(int i);
 typedef struct {
     const tn_kernels *k;
     int threads; /* >= 1 */
+    float *room; /* [threads, TN_MATMUL_ROOM] aligned to TN_ALIGN, for one call at a time: products with many
+                  * rows are faster with it; or NULL */
 } tn_exec;
 
 /* Best kernels (or those called `isa`), `threads` threads (0 = one per core). k is NULL when `isa` cannot
- * run here. */
+ * run here. No room. */
 tn_exec tn_exec_make(const char *isa, int threads);
 
 /* Bytes of w: all that a product with it has to read. */

@@ -18,7 +18,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { ROWS = 3, COLS = 2, STEP = 16, HALF = 8 };
+enum { ROWS = 3, COLS = 2, PANEL_ROWS = 4, STEP = TN_LANES, HALF = 8 };
 
 /* 8 weights of `type` at w as F32. */
 TN_INLINE __m256 load_weights(const unsigned char *w, tn_dtype type) {
@@ -65,7 +65,7 @@ TN_INLINE float fold(const __m256 sum[2]) {
 
 /* The tile of tn_tile_fn for constant rows, cols and type. */
 TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                    const unsigned char *w, size_t ldw, size_t k, int add) {
+                    const unsigned char *w, size_t ldw, size_t k) {
     const size_t w_size = type == TN_F32 ? 4 : 2, row_bytes = ldw * w_size;
     __m256 sum[ROWS * COLS][2];
     TN_UNROLL for (size_t i = 0; i < rows * cols; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
@@ -82,48 +82,124 @@ TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ld
 
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         TN_UNROLL for (size_t j = 0; j < cols; j++) {
-            const float chunk = fold(sum[i * cols + j]);
-            y[i * ldy + j] = add ? y[i * ldy + j] + chunk : chunk;
+            y[i * ldy + j] = fold(sum[i * cols + j]);
         }
     }
 }
 
-/* `rows` rows (constant) and one or two columns. */
+/* `rows` rows (constant) and any number of columns: in pairs where rows share them, but one after the other
+ * for few rows, whose speed is that of reading w: one stream is followed better by prefetchers than two. */
 TN_INLINE void strip(size_t rows, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                     const void *w, size_t ldw, size_t cols, size_t k, int add) {
-    if (cols == COLS)
-        tile(rows, COLS, type, y, ldy, x, ldx, w, ldw, k, add);
-    else
-        tile(rows, 1, type, y, ldy, x, ldx, w, ldw, k, add);
+                     const unsigned char *w, size_t ldw, size_t cols, size_t k) {
+    const size_t row_bytes = ldw * (type == TN_F32 ? 4 : 2);
+    size_t j = 0;
+    if (rows == ROWS)
+        for (; j + COLS <= cols; j += COLS)
+            tile(rows, COLS, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
+    for (; j < cols; j++) tile(rows, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
 }
 
+/* tn_tile_fn */
 TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                        size_t ldw, size_t rows, size_t cols, size_t k, int add) {
+                        size_t ldw, size_t rows, size_t cols, size_t k) {
     if (rows == 3)
-        strip(3, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(3, type, y, ldy, x, ldx, w, ldw, cols, k);
     else if (rows == 2)
-        strip(2, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(2, type, y, ldy, x, ldx, w, ldw, cols, k);
     else
-        strip(1, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(1, type, y, ldy, x, ldx, w, ldw, cols, k);
 }
+
+/* ---- Weights from panels ---- */
+
+/* tn_pack_fn: row after row, so that w is one stream. */
+TN_INLINE void pack(tn_dtype type, float *panel, const unsigned char *w, size_t ldw, size_t k) {
+    const size_t w_size = type == TN_F32 ? 4 : 2;
+    for (size_t j = 0; j < TN_PANEL_COLS; j++, w += ldw * w_size) {
+        float *to = panel + j * STEP;
+        size_t t = 0;
+        for (; t + STEP <= k; t += STEP, to += TN_PANEL_COLS * STEP) {
+            _mm256_storeu_ps(to, load_weights(w + t * w_size, type));
+            _mm256_storeu_ps(to + HALF, load_weights(w + (t + HALF) * w_size, type));
+        }
+        if (t == k) continue;
+        unsigned char w_rest[STEP * sizeof(float)] = {0};
+        memcpy(w_rest, w + t * w_size, (k - t) * w_size);
+        _mm256_storeu_ps(to, load_weights(w_rest, type));
+        _mm256_storeu_ps(to + HALF, load_weights(w_rest + HALF * w_size, type));
+    }
+}
+
+/* One step along k of 8 of the 16 lanes: sum[i*cols + j] += x[i] * panel[j]. */
+TN_INLINE void panel_step(__m256 *sum, const float *x, size_t ldx, const float *panel) {
+    __m256 w[TN_PANEL_COLS];
+    TN_UNROLL for (size_t j = 0; j < TN_PANEL_COLS; j++) w[j] = _mm256_loadu_ps(panel + j * STEP);
+    TN_UNROLL for (size_t i = 0; i < PANEL_ROWS; i++) {
+        const __m256 xi = load_x(x + i * ldx);
+        TN_UNROLL for (size_t j = 0; j < TN_PANEL_COLS; j++) {
+            sum[i * TN_PANEL_COLS + j] = _mm256_fmadd_ps(xi, w[j], sum[i * TN_PANEL_COLS + j]);
+        }
+    }
+}
+
+/* tn_panel_fn for all types, the panel being F32. Half of the lanes of 4 x 3 sums are 12 registers, which
+ * leaves 3 for w and 1 for x: 7 loads for 12 FMAs. So lanes 0 to 7 go first along the whole of k, then 8 to
+ * 15. */
+static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
+                       float *lanes, int first, int last) {
+    enum { SUMS = PANEL_ROWS * TN_PANEL_COLS };
+    float x_rest[PANEL_ROWS][STEP] = {{0}};
+    const size_t whole = k / STEP * STEP;
+    for (size_t i = 0; i < PANEL_ROWS && whole < k; i++)
+        memcpy(x_rest[i], x + i * ldx + whole, (k - whole) * sizeof *x);
+
+    for (size_t half = 0; half < STEP; half += HALF) {
+        __m256 sum[SUMS];
+        TN_UNROLL for (size_t i = 0; i < SUMS; i++) {
+            sum[i] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(lanes + i * STEP + half);
+        }
+        const float *w = panel + half;
+        for (size_t t = 0; t < whole; t += STEP, w += TN_PANEL_COLS * STEP)
+            panel_step(sum, x + t + half, ldx, w);
+        if (whole < k) panel_step(sum, x_rest[0] + half, STEP, w);
+        TN_UNROLL for (size_t i = 0; i < SUMS; i++) _mm256_storeu_ps(lanes + i * STEP + half, sum[i]);
+    }
+    if (!last) return;
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        for (size_t j = 0; j < TN_PANEL_COLS; j++, lanes += STEP) {
+            const __m256 sum[2] = {_mm256_loadu_ps(lanes), _mm256_loadu_ps(lanes + HALF)};
+            y[i * ldy + j] = fold(sum);
+        }
+}
+
+/* ---- The types ---- */
 
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_f32(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F32, panel, w, ldw, k);
 }
 
 static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_f16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F16, panel, w, ldw, k);
 }
 
 static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                      size_t rows, size_t cols, size_t k, int add) {
-    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                      size_t rows, size_t cols, size_t k) {
+    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_bf16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_BF16, panel, w, ldw, k);
 }
 
-const tn_tile tn_avx2_f32 = {tile_f32, ROWS, COLS, 4};
-const tn_tile tn_avx2_f16 = {tile_f16, ROWS, COLS, 2};
-const tn_tile tn_avx2_bf16 = {tile_bf16, ROWS, COLS, 2};
+const tn_tile tn_avx2_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS};
+const tn_tile tn_avx2_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS};
+const tn_tile tn_avx2_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS};
 
 #endif

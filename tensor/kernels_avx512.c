@@ -26,23 +26,23 @@ static inline void store(float *p, __mmask16 mask, __m512 v) {
 }
 
 static void matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k) {
-    tn_matmul_tiled(&tn_avx512_f32, y, ldy, x, ldx, w, ldw, n, m, k);
+                       size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_avx512_f32, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static void matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k) {
-    tn_matmul_tiled(&tn_avx512_f16, y, ldy, x, ldx, w, ldw, n, m, k);
+                       size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_avx512_f16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k) {
-    tn_matmul_tiled(&tn_avx512_bf16, y, ldy, x, ldx, w, ldw, n, m, k);
+                        size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_avx512_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static float dot(const float *a, const float *b, size_t n) {
     float sum;
-    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n);
+    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
     return sum;
 }
 

@@ -21,7 +21,7 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
-enum { ROWS = 8, COLS = 3, STEP = 16 };
+enum { ROWS = 8, COLS = TN_PANEL_COLS, STEP = TN_LANES, MOST_COLS = 8, LINE = 64, WIDE = 2048 };
 
 /* 16 weights of `type` at w as F32; those not in `mask` are 0 and their memory is not touched. */
 TN_INLINE __m512 load_weights(const unsigned char *w, tn_dtype type, __mmask16 mask) {
@@ -43,7 +43,7 @@ TN_INLINE __m512 load_x(const float *x, __mmask16 mask) {
 /* One step along k: sum[i*cols + j] += x[i] * w[j] for 16 lanes. row_bytes: from one row of w to the next. */
 TN_INLINE void step(__m512 *sum, size_t rows, size_t cols, tn_dtype type, const float *x, size_t ldx,
                     const unsigned char *w, size_t row_bytes, __mmask16 mask) {
-    __m512 wide[COLS];
+    __m512 wide[MOST_COLS];
     TN_UNROLL for (size_t j = 0; j < cols; j++) wide[j] = load_weights(w + j * row_bytes, type, mask);
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         const __m512 xi = load_x(x + i * ldx, mask);
@@ -67,84 +67,153 @@ TN_INLINE __m128 fold4(__m512 a, __m512 b, __m512 c, __m512 d) {
     return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, s));
 }
 
-/* The tile of tn_tile_fn for constant rows, cols and type. */
-TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                    const unsigned char *w, size_t ldw, size_t k, int add) {
-    const size_t w_size = type == TN_F32 ? 4 : 2;
-    const __m512 zero = _mm512_setzero_ps();
-    __m512 sum[ROWS * COLS + 3]; /* [rows, cols], and zeros up to a multiple of 4 */
-    TN_UNROLL for (size_t i = 0; i < rows * cols + 3; i++) sum[i] = zero;
-
-    size_t t = 0;
-    for (; t + STEP <= k; t += STEP)
-        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, ldw * w_size, 0xFFFF);
-    if (t < k) {
-        const __mmask16 rest = (__mmask16)((1u << (k - t)) - 1);
-        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, ldw * w_size, rest);
-    }
-
+/* y[i*ldy + j] = the folded lanes of sum[i*cols + j]; sum has room for three more. */
+TN_INLINE void fold(float *y, size_t ldy, __m512 *sum, size_t rows, size_t cols) {
     float s[ROWS * COLS + 3];
     TN_UNROLL for (size_t i = 0; i < rows * cols; i += 4)
         _mm_storeu_ps(s + i, fold4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]));
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
-        TN_UNROLL for (size_t j = 0; j < cols; j++) {
-            const float chunk = s[i * cols + j];
-            y[i * ldy + j] = add ? y[i * ldy + j] + chunk : chunk;
-        }
+        TN_UNROLL for (size_t j = 0; j < cols; j++) y[i * ldy + j] = s[i * cols + j];
     }
 }
 
-/* `rows` rows (constant) and any number of columns: three at a time, then one at a time. */
-TN_INLINE void strip(size_t rows, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                     const unsigned char *w, size_t ldw, size_t cols, size_t k, int add) {
+/* The mask of a last step of `left` < 16 columns. */
+TN_INLINE __mmask16 rest(size_t left) {
+    return (__mmask16)((1u << left) - 1);
+}
+
+/* ---- Weights as they are stored ---- */
+
+/* The tile of tn_tile_fn for constant rows, cols and type. Meanwhile the memory after its rows of w, which is
+ * where the next tile's lie, is brought near, from front to back: it is read row beside row, and prefetchers
+ * follow one stream better than three short ones. */
+TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
+                    const unsigned char *w, size_t ldw, size_t k) {
+    const size_t w_size = type == TN_F32 ? 4 : 2, row_bytes = ldw * w_size;
+    const size_t lines = cols * 2 * STEP * w_size / LINE; /* that two steps use up */
+    const char *next = (const char *)w + cols * row_bytes;
+    __m512 sum[ROWS * COLS + 3]; /* [rows, cols], and zeros up to a multiple of 4 */
+    TN_UNROLL for (size_t i = 0; i < rows * cols + 3; i++) sum[i] = _mm512_setzero_ps();
+
+    size_t t = 0;
+    for (; t + 2 * STEP <= k; t += 2 * STEP, next += lines * LINE) {
+        if (cols > 1) {
+            TN_UNROLL for (size_t i = 0; i < lines; i++) _mm_prefetch(next + i * LINE, _MM_HINT_T0);
+        }
+        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, row_bytes, 0xFFFF);
+        step(sum, rows, cols, type, x + t + STEP, ldx, w + (t + STEP) * w_size, row_bytes, 0xFFFF);
+    }
+    if (t + STEP <= k) {
+        step(sum, rows, cols, type, x + t, ldx, w + t * w_size, row_bytes, 0xFFFF);
+        t += STEP;
+    }
+    if (t < k) step(sum, rows, cols, type, x + t, ldx, w + t * w_size, row_bytes, rest(k - t));
+    fold(y, ldy, sum, rows, cols);
+}
+
+/* tn_tile_fn. Three columns at a time, each in strips of 8, 4, 2 and 1 rows of x. A lone row of x takes one
+ * column after the other as long as x and a row of w fit in L1 together; beyond that it takes eight, so that
+ * x, which then comes from L2, serves all of them. */
+TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
+                        const unsigned char *w, size_t ldw, size_t rows, size_t cols, size_t k) {
     const size_t row_bytes = ldw * (type == TN_F32 ? 4 : 2);
     size_t j = 0;
-    for (; j + COLS <= cols; j += COLS)
-        tile(rows, COLS, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k, add);
-    for (; j < cols; j++) tile(rows, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k, add);
-}
-
-/* Any tile of at most ROWS rows, in strips of 8, 4, 2 and 1 rows. */
-TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                        size_t ldw, size_t rows, size_t cols, size_t k, int add) {
-    size_t i = 0;
-    while (i < rows) {
-        const size_t left = rows - i;
-        float *yi = y + i * ldy;
-        const float *xi = x + i * ldx;
-        if (left >= 8) {
-            strip(8, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
-            i += 8;
-        } else if (left >= 4) {
-            strip(4, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
-            i += 4;
-        } else if (left >= 2) {
-            strip(2, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
-            i += 2;
-        } else {
-            strip(1, type, yi, ldy, xi, ldx, w, ldw, cols, k, add);
-            i += 1;
+    if (rows == 1) {
+        if (k >= WIDE)
+            for (; j + MOST_COLS <= cols; j += MOST_COLS)
+                tile(1, MOST_COLS, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
+        for (; j < cols; j++) tile(1, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
+        return;
+    }
+    for (size_t width = COLS; j < cols; j += width) {
+        if (cols - j < COLS) width = 1;
+        const unsigned char *wj = w + j * row_bytes;
+        float *yi = y + j;
+        const float *xi = x;
+        for (size_t left = rows, i; left > 0; left -= i, yi += i * ldy, xi += i * ldx) {
+            i = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+            if (i == 8 && width == COLS)
+                tile(8, COLS, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (i == 8)
+                tile(8, 1, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (i == 4 && width == COLS)
+                tile(4, COLS, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (i == 4)
+                tile(4, 1, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (i == 2 && width == COLS)
+                tile(2, COLS, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (i == 2)
+                tile(2, 1, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else if (width == COLS)
+                tile(1, COLS, type, yi, ldy, xi, ldx, wj, ldw, k);
+            else
+                tile(1, 1, type, yi, ldy, xi, ldx, wj, ldw, k);
         }
     }
 }
 
+/* ---- Weights from panels ---- */
+
+/* tn_pack_fn: row after row, so that w is one stream. */
+TN_INLINE void pack(tn_dtype type, float *panel, const unsigned char *w, size_t ldw, size_t k) {
+    const size_t w_size = type == TN_F32 ? 4 : 2;
+    for (size_t j = 0; j < COLS; j++, w += ldw * w_size) {
+        float *to = panel + j * STEP;
+        size_t t = 0;
+        for (; t + STEP <= k; t += STEP, to += COLS * STEP)
+            _mm512_storeu_ps(to, load_weights(w + t * w_size, type, 0xFFFF));
+        if (t < k) _mm512_storeu_ps(to, load_weights(w + t * w_size, type, rest(k - t)));
+    }
+}
+
+/* tn_panel_fn for all types: the panel is F32. */
+static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
+                       float *lanes, int first, int last) {
+    __m512 sum[ROWS * COLS + 3];
+    TN_UNROLL for (size_t i = 0; i < ROWS * COLS + 3; i++) sum[i] = _mm512_setzero_ps();
+    if (!first) {
+        TN_UNROLL for (size_t i = 0; i < ROWS * COLS; i++) sum[i] = _mm512_loadu_ps(lanes + i * STEP);
+    }
+    const unsigned char *w = (const unsigned char *)panel;
+    size_t t = 0;
+    for (; t + STEP <= k; t += STEP, w += COLS * STEP * sizeof *panel)
+        step(sum, ROWS, COLS, TN_F32, x + t, ldx, w, STEP * sizeof *panel, 0xFFFF);
+    if (t < k) step(sum, ROWS, COLS, TN_F32, x + t, ldx, w, STEP * sizeof *panel, rest(k - t));
+    if (last) {
+        fold(y, ldy, sum, ROWS, COLS);
+        return;
+    }
+    TN_UNROLL for (size_t i = 0; i < ROWS * COLS; i++) _mm512_storeu_ps(lanes + i * STEP, sum[i]);
+}
+
+/* ---- The types ---- */
+
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_f32(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F32, panel, w, ldw, k);
 }
 
 static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_f16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F16, panel, w, ldw, k);
 }
 
 static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                      size_t rows, size_t cols, size_t k, int add) {
-    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                      size_t rows, size_t cols, size_t k) {
+    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_bf16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_BF16, panel, w, ldw, k);
 }
 
-const tn_tile tn_avx512_f32 = {tile_f32, ROWS, COLS, 4};
-const tn_tile tn_avx512_f16 = {tile_f16, ROWS, COLS, 2};
-const tn_tile tn_avx512_bf16 = {tile_bf16, ROWS, COLS, 2};
+const tn_tile tn_avx512_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, ROWS};
+const tn_tile tn_avx512_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, ROWS};
+const tn_tile tn_avx512_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, ROWS};
 
 #endif

@@ -16,23 +16,23 @@
 enum { STEP = 4 };
 
 void tn_neon_matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k) {
-    tn_matmul_tiled(&tn_neon_f32, y, ldy, x, ldx, w, ldw, n, m, k);
+                        size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_neon_f32, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 void tn_neon_matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k) {
-    tn_matmul_tiled(&tn_neon_f16, y, ldy, x, ldx, w, ldw, n, m, k);
+                        size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_neon_f16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 void tn_neon_matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                         size_t n, size_t m, size_t k) {
-    tn_matmul_tiled(&tn_neon_bf16, y, ldy, x, ldx, w, ldw, n, m, k);
+                         size_t n, size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&tn_neon_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 float tn_neon_dot(const float *a, const float *b, size_t n) {
     float sum;
-    tn_neon_matmul_f32(&sum, 1, a, n, b, n, 1, 1, n);
+    tn_neon_matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
     return sum;
 }
 

@@ -17,11 +17,11 @@
 
 /* kernels_neon.c and kernels_neon_quant.c; contracts in kernels.h */
 void tn_neon_matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k);
+                        size_t m, size_t k, float *room);
 void tn_neon_matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k);
+                        size_t m, size_t k, float *room);
 void tn_neon_matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                         size_t n, size_t m, size_t k);
+                         size_t n, size_t m, size_t k, float *room);
 void tn_neon_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
 float tn_neon_dot(const float *a, const float *b, size_t n);
 void tn_neon_axpy(float *y, float a, const float *x, size_t n);

@@ -69,7 +69,7 @@ TN_INLINE float fold(const float32x4_t sum[4]) {
 
 /* The tile of tn_tile_fn for constant rows, cols and type. */
 TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                    const unsigned char *w, size_t ldw, size_t k, int add) {
+                    const unsigned char *w, size_t ldw, size_t k) {
     const size_t w_size = type == TN_F32 ? 4 : 2, row_bytes = ldw * w_size;
     float32x4_t sum[ROWS * COLS][4];
     TN_UNROLL for (size_t i = 0; i < rows * cols; i++) {
@@ -88,48 +88,50 @@ TN_INLINE void tile(size_t rows, size_t cols, tn_dtype type, float *y, size_t ld
 
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         TN_UNROLL for (size_t j = 0; j < cols; j++) {
-            const float chunk = fold(sum[i * cols + j]);
-            y[i * ldy + j] = add ? y[i * ldy + j] + chunk : chunk;
+            y[i * ldy + j] = fold(sum[i * cols + j]);
         }
     }
 }
 
-/* `rows` rows (constant) and one or two columns. */
+/* `rows` rows (constant) and any number of columns: in pairs where rows share them, but one after the other
+ * for few rows, whose speed is that of reading w: one stream is followed better by prefetchers than two. */
 TN_INLINE void strip(size_t rows, tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx,
-                     const void *w, size_t ldw, size_t cols, size_t k, int add) {
-    if (cols == COLS)
-        tile(rows, COLS, type, y, ldy, x, ldx, w, ldw, k, add);
-    else
-        tile(rows, 1, type, y, ldy, x, ldx, w, ldw, k, add);
+                     const unsigned char *w, size_t ldw, size_t cols, size_t k) {
+    const size_t row_bytes = ldw * (type == TN_F32 ? 4 : 2);
+    size_t j = 0;
+    if (rows == ROWS)
+        for (; j + COLS <= cols; j += COLS)
+            tile(rows, COLS, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
+    for (; j < cols; j++) tile(rows, 1, type, y + j, ldy, x, ldx, w + j * row_bytes, ldw, k);
 }
 
 TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                        size_t ldw, size_t rows, size_t cols, size_t k, int add) {
+                        size_t ldw, size_t rows, size_t cols, size_t k) {
     if (rows == 3)
-        strip(3, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(3, type, y, ldy, x, ldx, w, ldw, cols, k);
     else if (rows == 2)
-        strip(2, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(2, type, y, ldy, x, ldx, w, ldw, cols, k);
     else
-        strip(1, type, y, ldy, x, ldx, w, ldw, cols, k, add);
+        strip(1, type, y, ldy, x, ldx, w, ldw, cols, k);
 }
 
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
 static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
 static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                      size_t rows, size_t cols, size_t k, int add) {
-    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                      size_t rows, size_t cols, size_t k) {
+    any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
-const tn_tile tn_neon_f32 = {tile_f32, ROWS, COLS, 4};
-const tn_tile tn_neon_f16 = {tile_f16, ROWS, COLS, 2};
-const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, COLS, 2};
+const tn_tile tn_neon_f32 = {tile_f32, ROWS, 4, NULL, NULL, 0};
+const tn_tile tn_neon_f16 = {tile_f16, ROWS, 2, NULL, NULL, 0};
+const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, 2, NULL, NULL, 0};
 
 #endif

@@ -38,64 +38,61 @@ static inline void step(float lane[ROWS][TN_LANES], const float *x, size_t ldx, 
     }
 }
 
-/* One column of a tile: y[i] (+)= sum_k x[i, k] * w[k]. */
+/* One column of a tile: y[i] = sum_k x[i, k] * w[k]. */
 static void column(float *y, size_t ldy, const float *x, size_t ldx, const unsigned char *w, tn_dtype type,
-                   size_t rows, size_t k, int add) {
+                   size_t rows, size_t k) {
     const size_t w_size = tn_dtype_size(type);
     float lane[ROWS][TN_LANES] = {{0}};
     size_t t = 0;
     for (; t + TN_LANES <= k; t += TN_LANES) step(lane, x + t, ldx, w + t * w_size, type, rows, TN_LANES);
     step(lane, x + t, ldx, w + t * w_size, type, rows, k - t);
-    for (size_t i = 0; i < rows; i++) {
-        const float s = tn_fold_lanes(lane[i]);
-        y[i * ldy] = add ? y[i * ldy] + s : s;
-    }
+    for (size_t i = 0; i < rows; i++) y[i * ldy] = tn_fold_lanes(lane[i]);
 }
 
 static void tile(tn_dtype type, float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                 size_t rows, size_t cols, size_t k, int add) {
+                 size_t rows, size_t cols, size_t k) {
     const unsigned char *row = w;
     for (size_t j = 0; j < cols; j++, row += ldw * tn_dtype_size(type))
-        column(y + j, ldy, x, ldx, row, type, rows, k, add);
+        column(y + j, ldy, x, ldx, row, type, rows, k);
 }
 
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
 static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
-                     size_t cols, size_t k, int add) {
-    tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                     size_t cols, size_t k) {
+    tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
 static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                      size_t rows, size_t cols, size_t k, int add) {
-    tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k, add);
+                      size_t rows, size_t cols, size_t k) {
+    tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
-static const tn_tile scalar_f32 = {tile_f32, ROWS, 4, sizeof(float)};
-static const tn_tile scalar_f16 = {tile_f16, ROWS, 4, sizeof(uint16_t)};
-static const tn_tile scalar_bf16 = {tile_bf16, ROWS, 4, sizeof(uint16_t)};
+static const tn_tile scalar_f32 = {tile_f32, ROWS, sizeof(float), NULL, NULL, 0};
+static const tn_tile scalar_f16 = {tile_f16, ROWS, sizeof(uint16_t), NULL, NULL, 0};
+static const tn_tile scalar_bf16 = {tile_bf16, ROWS, sizeof(uint16_t), NULL, NULL, 0};
 
 static void matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k) {
-    tn_matmul_tiled(&scalar_f32, y, ldy, x, ldx, w, ldw, n, m, k);
+                       size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&scalar_f32, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static void matmul_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                       size_t m, size_t k) {
-    tn_matmul_tiled(&scalar_f16, y, ldy, x, ldx, w, ldw, n, m, k);
+                       size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&scalar_f16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
-                        size_t m, size_t k) {
-    tn_matmul_tiled(&scalar_bf16, y, ldy, x, ldx, w, ldw, n, m, k);
+                        size_t m, size_t k, float *room) {
+    tn_matmul_tiled(&scalar_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
 static float dot(const float *a, const float *b, size_t n) {
     float sum;
-    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n);
+    matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
     return sum;
 }
 

@@ -2,8 +2,6 @@
  *
  * The order of one sum, the same picture in every tier. With p[k] = x[k] * w[k]:
  *
- *     k = 0 … 511 | 512 … 1023 | …            chunks of TN_CHUNK products; inside each chunk
- *
  *     lane  0:  p[0]  + p[16] + p[32] + …     lane l adds every 16th product in the order of k,
  *     lane  1:  p[1]  + p[17] + p[33] + …
  *       …
@@ -11,21 +9,19 @@
  *
  *     0…7 += 8…15,  0…3 += 4…7,  0,1 += 2,3,  0 += 1    and the lanes fold in half four times.
  *
- *     sum = chunk 0 + chunk 1 + chunk 2 + …   from the left
- *
  * Sixteen lanes are one register of AVX-512 or two of AVX2, so every tier uses its full width without
- * reordering anything; AVX2 and AVX-512 fuse each multiply with its add (one rounding, FMA) and give the
- * same bits, the scalar tier rounds twice. Chunks exist for the cache: the rows that a tile touches in
- * one chunk stay in L1. They also shorten the chains of additions: the rounding error is at most about
- * (TN_CHUNK/16 + 4 + k/TN_CHUNK) * eps * sum |p|, and far less in practice, against k * eps * sum |p| for
- * one running total (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2).
+ * reordering anything; AVX2, AVX-512 and NEON fuse each multiply with its add (one rounding, FMA) and give
+ * the same bits, the scalar tier rounds twice. Sixteen chains instead of one also shorten the way of a
+ * rounding error: it is at most about (k/16 + 4) * eps * sum |p|, and far less in practice, against
+ * k * eps * sum |p| for one running total (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
+ * section 4.2). Lanes may be put aside and taken up again, which changes nothing; folding them earlier would.
  */
 #ifndef TENSOR_KERNELS_TIER_H
 #define TENSOR_KERNELS_TIER_H
 
 #include "tensor/kernels.h"
 
-enum { TN_LANES = 16, TN_CHUNK = 512 };
+enum { TN_LANES = 16 };
 
 /* Folds lane [16] in half four times and returns the sum; overwrites lane. */
 static inline float tn_fold_lanes(float *lane) {
@@ -34,21 +30,35 @@ static inline float tn_fold_lanes(float *lane) {
     return lane[0];
 }
 
-/* The inner piece of matmul, one chunk (k <= TN_CHUNK) of rows * cols sums:
- *     s = sum_k x[i*ldx + k] * w[j*ldw + k];  y[i*ldy + j] = add ? y[i*ldy + j] + s : s
- * for i < rows, j < cols. ldw counts elements of w's type; w may be at any address. */
+/* The inner piece of matmul where weights are used as they are stored:
+ *     y[i*ldy + j] = sum_k x[i*ldx + k] * w[j*ldw + k]   i < rows (at most the tile's), j < cols (any)
+ * ldw counts elements of w's type; w may be at any address. */
 typedef void (*tn_tile_fn)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                           size_t rows, size_t cols, size_t k, int add);
+                           size_t rows, size_t cols, size_t k);
+
+/* Where many rows share the weights, these are first unpacked into panels of a few columns, F32 and in the
+ * order in which they are needed:  panel [ceil(k/16), TN_PANEL_COLS, 16], zeros beyond k. */
+enum { TN_PANEL_COLS = 3 };
+typedef void (*tn_pack_fn)(float *panel, const void *w, size_t ldw, size_t k);
+
+/* tn_tile.panel_rows rows by TN_PANEL_COLS columns of matmul from a panel, k columns of what may be more: the
+ * lanes of the sums begin as `lanes` [rows, cols, 16], or at 0 when it is the first of them, and go back
+ * there, unless it is the last and they fold into y. x is read up to k and no further. */
+typedef void (*tn_panel_fn)(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
+                            float *lanes, int first, int last);
 
 typedef struct {
     tn_tile_fn fn;
-    size_t rows, cols; /* the largest tile: as many sums as the registers hold */
-    size_t w_size;     /* bytes of an element of w */
+    size_t rows;     /* at most in one call: as many sums as the registers hold */
+    size_t w_size;   /* bytes of an element of w */
+    tn_pack_fn pack; /* these three are 0 in a tier without panels */
+    tn_panel_fn panel;
+    size_t panel_rows;
 } tn_tile;
 
 /* matmul of kernels.h, cut into tiles in an order that suits the caches. */
 void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                     size_t ldw, size_t n, size_t m, size_t k);
+                     size_t ldw, size_t n, size_t m, size_t k, float *room);
 
 /* Tiles of the tiers whose matmul has a file of its own. */
 extern const tn_tile tn_avx2_f32, tn_avx2_f16, tn_avx2_bf16;

@@ -23,6 +23,11 @@ static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
+/* What a thread may unpack weights in. */
+static float *room_of(tn_exec ex, size_t worker) {
+    return ex.room ? ex.room + worker * TN_MATMUL_ROOM : NULL;
+}
+
 /* ---- Linear layers ---- */
 
 typedef struct {
@@ -35,7 +40,7 @@ typedef struct {
 } sweep;
 
 /* Columns j0 … j0+m-1 of one product. */
-static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m) {
+static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m, float *room) {
     const tn_kernels *k = s->ex.k;
     const tn_mat *w = p->w;
     const size_t ldy = w->rows;
@@ -48,15 +53,16 @@ static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m) {
         const unsigned char *from = (const unsigned char *)w->data + j0 * w->cols * tn_dtype_size(w->dtype);
         (w->dtype == TN_BF16  ? k->matmul_bf16
          : w->dtype == TN_F16 ? k->matmul_f16
-                              : k->matmul_f32)(y, ldy, s->x, s->k, from, w->cols, s->n, m, s->k);
+                              : k->matmul_f32)(y, ldy, s->x, s->k, from, w->cols, s->n, m, s->k, room);
     }
     if (p->bias == NULL) return;
     for (size_t i = 0; i < s->n; i++) k->add(y + i * ldy, p->bias + j0, m);
 }
 
 /* Units begin … end-1 of all products laid end to end. */
-static void some_units(void *ctx, size_t begin, size_t end) {
+static void some_units(void *ctx, size_t worker, size_t begin, size_t end) {
     const sweep *s = ctx;
+    float *room = room_of(s->ex, worker);
     size_t first = 0; /* unit of the product's column 0 */
     for (int i = 0; i < s->count && first < end; i++) {
         const tn_product *p = &s->p[i];
@@ -64,7 +70,7 @@ static void some_units(void *ctx, size_t begin, size_t end) {
         const size_t from = begin > first ? begin : first, upto = min_size(end, last);
         if (from < upto) {
             const size_t j0 = (from - first) * UNIT, j1 = min_size((upto - first) * UNIT, p->w->rows);
-            columns(s, p, j0, j1 - j0);
+            columns(s, p, j0, j1 - j0, room);
         }
         first = last;
     }
@@ -116,7 +122,7 @@ void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, s
         s.q.groups = tn_q_groups(s.q.kpad, group);
         tn_parallel_for(n, 1, threads, quantize_rows, &s);
     }
-    tn_parallel_for(all, 1, threads, some_units, &s);
+    tn_parallel_for_workers(all, 1, threads, some_units, &s);
 }
 
 void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n,
@@ -160,16 +166,16 @@ typedef struct {
     size_t ldy, ldx, ldw, n, m, k;
 } product;
 
-static void some_rows(void *ctx, size_t begin, size_t end) {
+static void some_rows(void *ctx, size_t worker, size_t begin, size_t end) {
     const product *p = ctx;
     p->ex.k->matmul_f32(p->y + begin * p->ldy, p->ldy, p->x + begin * p->ldx, p->ldx, p->w, p->ldw,
-                        end - begin, p->m, p->k);
+                        end - begin, p->m, p->k, room_of(p->ex, worker));
 }
 
-static void some_columns(void *ctx, size_t begin, size_t end) {
+static void some_columns(void *ctx, size_t worker, size_t begin, size_t end) {
     const product *p = ctx;
     p->ex.k->matmul_f32(p->y + begin, p->ldy, p->x, p->ldx, p->w + begin * p->ldw, p->ldw, p->n, end - begin,
-                        p->k);
+                        p->k, room_of(p->ex, worker));
 }
 
 /* Cut along the longer side. */
@@ -177,5 +183,5 @@ void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx,
                    size_t n, size_t m, size_t k) {
     product p = {ex, y, x, w, ldy, ldx, ldw, n, m, k};
     const int threads = (double)n * (double)m * (double)k < SERIAL_WORK ? 1 : ex.threads;
-    tn_parallel_for(n > m ? n : m, UNIT, threads, n > m ? some_rows : some_columns, &p);
+    tn_parallel_for_workers(n > m ? n : m, UNIT, threads, n > m ? some_rows : some_columns, &p);
 }

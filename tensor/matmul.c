@@ -1,43 +1,114 @@
-/* The loop nest of matmul, shared by all tiers: it decides which tile comes when, never how a sum is
+/* The loop nests of matmul, shared by all tiers: they decide which tile comes when, never how a sum is
  * made (kernels_tier.h), so blocking changes speed and not one bit of the result.
  *
- *     for each block of 128 rows of w              \  w's block of one chunk, 256 KB in F32,
- *       for each chunk of 512 columns              /  stays in L2 for all rows of x
- *         for each tile-high strip of x's rows        8 rows of x, 16 KB, stay in L1
- *           for each tile-wide strip of w's rows      streams from L2
- *             tile
+ * Few rows of x: each weight is used so seldom that the time is that of reading it from memory, so w is read
+ * once, as it is stored, in its order.
  *
- * After Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008,
- * without their packing: both operands already run along k.
+ * Many rows, when there is room: from panels.
+ *
+ *     for each block of 24 rows of w
+ *       for each block of at most 5120 columns          usually one: the whole width
+ *         unpack it into 8 panels, 480 KB in F32, which stay in L2 for all rows of x
+ *         for each strip of panel_rows rows of x            comes from L2 or L3, stays in L1 or L2
+ *           for each panel: tile
+ *
+ * Where one block of columns is not enough, the lanes of a tile's sums are put aside between them, for 128
+ * rows of x at a time, after which the next 128 begin anew.
+ *
+ * After Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008; but
+ * x needs no packing, as both operands already run along k.
  */
 #include "tensor/kernels_tier.h"
 
-enum { BLOCK = 128 };
+enum {
+    BLOCK_COLS = 24, /* a multiple of TN_PANEL_COLS */
+    BLOCK_K = 5120,
+    PARKED_ROWS = 128, /* a multiple of every tier's panel_rows */
+    FEW_ROWS = 16,     /* fewer are not worth unpacking for */
+    BLOCK_BYTES = 256 * 1024
+};
+
+_Static_assert(TN_MATMUL_ROOM == BLOCK_COLS * (BLOCK_K + PARKED_ROWS * TN_LANES), "the room of kernels.h");
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                     size_t ldw, size_t n, size_t m, size_t k) {
-    const unsigned char *wb = w;
-    /* With one strip of x there is nothing to reuse w for, and the speed is that of reading w. One row of
-     * w after the other is one stream through memory, which prefetchers follow better than several. */
-    const size_t block = n > tile->rows ? BLOCK : 1;
-    for (size_t j0 = 0; j0 < m; j0 += block) {
-        const size_t j1 = min_size(j0 + block, m);
-        size_t k0 = 0;
-        do { /* at least once: k = 0 gives zeros */
-            const size_t kn = min_size(k - k0, TN_CHUNK);
-            for (size_t i = 0; i < n; i += tile->rows) {
-                const size_t rows = min_size(n - i, tile->rows);
-                for (size_t j = j0; j < j1; j += tile->cols) {
-                    const size_t cols = min_size(j1 - j, tile->cols);
-                    tile->fn(y + i * ldy + j, ldy, x + i * ldx + k0, ldx, wb + (j * ldw + k0) * tile->w_size,
-                             ldw, rows, cols, kn, k0 > 0);
-                }
+/* The operands of matmul in kernels.h. */
+typedef struct {
+    float *y;
+    size_t ldy;
+    const float *x;
+    size_t ldx;
+    const unsigned char *w;
+    size_t ldw, n, m, k;
+} operands;
+
+/* n, m and k are those of a block: whole tiles, at most BLOCK_COLS columns. */
+static void block_from_panels(const tn_tile *tile, const operands *o, float *room, int first, int last) {
+    const size_t depth = (o->k + TN_LANES - 1) / TN_LANES * TN_LANES, size = TN_PANEL_COLS * depth;
+    const size_t tile_lanes = tile->panel_rows * TN_PANEL_COLS * TN_LANES;
+    float *lanes = room + BLOCK_COLS * BLOCK_K;
+    const int parks = !(first && last);
+    for (size_t j = 0; j < o->m; j += TN_PANEL_COLS)
+        tile->pack(room + j * depth, o->w + j * o->ldw * tile->w_size, o->ldw, o->k);
+    for (size_t i = 0; i < o->n; i += tile->panel_rows)
+        for (size_t j = 0; j < o->m; j += TN_PANEL_COLS) {
+            tile->panel(o->y + i * o->ldy + j, o->ldy, o->x + i * o->ldx, o->ldx,
+                        room + j / TN_PANEL_COLS * size, o->k, lanes, first, last);
+            if (parks) lanes += tile_lanes;
+        }
+}
+
+static void from_panels(const tn_tile *tile, const operands *all, float *room) {
+    const size_t blocks = all->k / BLOCK_K + (all->k % BLOCK_K != 0);
+    const size_t depth = (all->k / blocks + TN_LANES) / TN_LANES * TN_LANES; /* of a block, about equal */
+    const size_t rows = blocks == 1 ? all->n : PARKED_ROWS;
+    for (size_t j = 0; j < all->m; j += BLOCK_COLS)
+        for (size_t i = 0; i < all->n; i += rows)
+            for (size_t k = 0; k < all->k; k += depth) {
+                operands o = *all;
+                o.y += i * o.ldy + j;
+                o.x += i * o.ldx + k;
+                o.w += (j * o.ldw + k) * tile->w_size;
+                o.n = min_size(o.n - i, rows);
+                o.m = min_size(o.m - j, BLOCK_COLS);
+                o.k = min_size(o.k - k, depth);
+                block_from_panels(tile, &o, room, k == 0, k + o.k == all->k);
             }
-            k0 += kn;
-        } while (k0 < k);
+}
+
+/* With weights as they are stored. */
+static void direct(const tn_tile *tile, const operands *o) {
+    /* Of a block of w's rows that stays in L2 for all strips of x; or, for one strip, all of them. */
+    const size_t row_bytes = o->k * tile->w_size, fit = BLOCK_BYTES / (row_bytes + 1);
+    const size_t block = o->n <= tile->rows ? o->m : fit < BLOCK_COLS ? BLOCK_COLS : fit;
+    for (size_t j = 0; j < o->m; j += block)
+        for (size_t i = 0; i < o->n; i += tile->rows)
+            tile->fn(o->y + i * o->ldy + j, o->ldy, o->x + i * o->ldx, o->ldx,
+                     o->w + j * o->ldw * tile->w_size, o->ldw, min_size(o->n - i, tile->rows),
+                     min_size(o->m - j, block), o->k);
+}
+
+void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, size_t ldx, const void *w,
+                     size_t ldw, size_t n, size_t m, size_t k, float *room) {
+    const operands all = {y, ldy, x, ldx, w, ldw, n, m, k};
+    if (room == NULL || tile->pack == NULL || n < FEW_ROWS || k == 0) {
+        direct(tile, &all);
+        return;
     }
+    /* Whole tiles from panels, then the columns and the rows that are left over. */
+    operands whole = all, right = all, below = all;
+    whole.n -= n % tile->panel_rows;
+    whole.m -= m % TN_PANEL_COLS;
+    from_panels(tile, &whole, room);
+    right.y += whole.m;
+    right.w += whole.m * ldw * tile->w_size;
+    right.m -= whole.m;
+    direct(tile, &right);
+    below.y += whole.n * ldy;
+    below.x += whole.n * ldx;
+    below.n -= whole.n;
+    below.m = whole.m;
+    direct(tile, &below);
 }

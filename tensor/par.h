@@ -17,4 +17,9 @@ typedef void (*tn_range_fn)(void *ctx, size_t begin, size_t end);
  * prepared before the loop. A loop inside fn, or on a second thread while another runs, is serial. */
 void tn_parallel_for(size_t n, size_t grain, int threads, tn_range_fn fn, void *ctx);
 
+/* The same when a thread needs room of its own: `worker` < threads is another one on each thread that is
+ * inside fn at the same time. */
+typedef void (*tn_worker_fn)(void *ctx, size_t worker, size_t begin, size_t end);
+void tn_parallel_for_workers(size_t n, size_t grain, int threads, tn_worker_fn fn, void *ctx);
+
 #endif

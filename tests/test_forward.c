@@ -162,7 +162,7 @@ static void state_fits_its_block_exactly(void) {
                  {1, 129, 8, "a context of 129 is more than the model's 128 positions"},
                  {1, 40, 0, "the chunk is 0"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        qwen_opts bad = {{o.exec.k, wrong[i].threads}, wrong[i].context, wrong[i].chunk, 1, 1};
+        qwen_opts bad = {{o.exec.k, wrong[i].threads, NULL}, wrong[i].context, wrong[i].chunk, 1, 1};
         CHECK_INT(qwen_state_bytes(m, &bad), 0);
         CHECK_INT(qwen_state_new(&s, m, &bad, &err), TN_EARG);
         CHECK_HAS(err.msg, wrong[i].says);

@@ -12,11 +12,13 @@
 
 static const uint64_t SEED = 20240917;
 static const float GUARD = -12345.5f;
+/* Where matmul may unpack weights; the guard behind shows whether it keeps within. */
+static _Alignas(64) float room[TN_MATMUL_ROOM + 1];
 static const tn_dtype TYPES[] = {TN_F32, TN_F16, TN_BF16};
 enum { N_TYPES = 3 };
 
 typedef void (*matmul_fn)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
-                          size_t n, size_t m, size_t k);
+                          size_t n, size_t m, size_t k, float *room);
 
 static matmul_fn matmul_of(const tn_kernels *t, tn_dtype type) {
     return type == TN_F32 ? t->matmul_f32 : type == TN_F16 ? t->matmul_f16 : t->matmul_bf16;
@@ -46,9 +48,9 @@ static size_t extent(size_t rows, size_t ld, size_t k) {
     return rows ? (rows - 1) * ld + k : 0;
 }
 
-static problem problem_make(tn_rng *r, tn_dtype type, size_t n, size_t m, size_t k, size_t room,
+static problem problem_make(tn_rng *r, tn_dtype type, size_t n, size_t m, size_t k, size_t gap,
                             size_t skew) {
-    problem p = {type, n, m, k, k + room, k + room, m + room, NULL, NULL, NULL, NULL};
+    problem p = {type, n, m, k, k + gap, k + gap, m + gap, NULL, NULL, NULL, NULL};
     const size_t size = tn_dtype_size(type);
     p.x = malloc(extent(n, p.ldx, k) * sizeof(float) + 1);
     p.w_block = malloc(extent(m, p.ldw, k) * size + skew + 1); /* ends where w ends: a sanitizer sees more */
@@ -69,7 +71,7 @@ static void problem_free(problem *p) {
 
 /* Runs matmul and compares: |y - exact| <= 4 eps sum |x w|, nothing else written. Returns 1 when right. */
 static int problem_holds(const tn_kernels *t, problem *p) {
-    matmul_of(t, p->type)(p->y, p->ldy, p->x, p->ldx, p->w, p->ldw, p->n, p->m, p->k);
+    matmul_of(t, p->type)(p->y, p->ldy, p->x, p->ldx, p->w, p->ldw, p->n, p->m, p->k, NULL);
     for (size_t i = 0; i < (p->n + 1) * p->ldy; i++) {
         const size_t row = i / p->ldy, j = i % p->ldy;
         if (row >= p->n || j >= p->m) {
@@ -95,8 +97,24 @@ static int problem_holds(const tn_kernels *t, problem *p) {
     return 1;
 }
 
+/* The same product without room and with it: equal bits, and NaNs everywhere in room do no harm. */
+static int panels_hold(matmul_fn matmul, problem *p) {
+    const size_t bytes = (p->n + 1) * p->ldy * sizeof(float);
+    float *y = malloc(bytes);
+    memcpy(y, p->y, bytes);
+    for (size_t i = 0; i < TN_MATMUL_ROOM; i++) room[i] = NAN;
+    room[TN_MATMUL_ROOM] = GUARD;
+    matmul(p->y, p->ldy, p->x, p->ldx, p->w, p->ldw, p->n, p->m, p->k, NULL);
+    matmul(y, p->ldy, p->x, p->ldx, p->w, p->ldw, p->n, p->m, p->k, room);
+    const int same = memcmp(y, p->y, bytes) == 0 && room[TN_MATMUL_ROOM] == GUARD;
+    free(y);
+    if (!same)
+        printf("%s n=%zu m=%zu k=%zu: panels give other bits\n", tn_dtype_name(p->type), p->n, p->m, p->k);
+    return same;
+}
+
 static void every_length(void) {
-    static const size_t wide[] = {511, 512, 513, 576, 896, 897, 1024, 1536, 4864, 4865};
+    static const size_t wide[] = {511, 512, 513, 576, 896, 897, 1024, 1537, 2048, 4864, 4865, 4901};
     const tn_kernels *t;
     for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++) {
         tn_rng r = tn_rng_seed(SEED);
@@ -107,7 +125,7 @@ static void every_length(void) {
                 problem_free(&p);
             }
             for (size_t w = 0; w < sizeof wide / sizeof *wide; w++) {
-                problem p = problem_make(&r, TYPES[type], 9, 4, wide[w], w % 2, 1);
+                problem p = problem_make(&r, TYPES[type], w % 2 ? 1 : 9, 11, wide[w], w % 2, 1);
                 if (!CHECK(problem_holds(t, &p))) printf("seed %llu\n", (unsigned long long)SEED);
                 problem_free(&p);
             }
@@ -168,15 +186,41 @@ static void same_bits_in_any_batch(void) {
             tn_from_f32(stored, TYPES[type], w, M * K);
             for (size_t a = 0; a < N; a++)
                 for (size_t b = 0; b < M; b++)
-                    matmul(one + a * M + b, 1, x + a * K, K, stored + b * K * size, K, 1, 1, K);
+                    matmul(one + a * M + b, 1, x + a * K, K, stored + b * K * size, K, 1, 1, K, NULL);
             for (size_t n = 1; n <= N; n++)
                 for (size_t m = 1; m <= M; m += n % 3 + 1) {
-                    matmul(y, M, x, K, stored, K, n, m, K);
+                    matmul(y, M, x, K, stored, K, n, m, K, NULL);
                     for (size_t a = 0; a < n; a++)
                         if (!CHECK(memcmp(y + a * M, one + a * M, m * sizeof *y) == 0)) return;
                 }
             if (TYPES[type] == TN_F32)
                 for (size_t b = 0; b < M; b++) CHECK(t->dot(x, w + b * K, K) == one[b]);
+        }
+    }
+}
+
+/* With room to unpack weights in: not one bit changes, whatever is left over beside whole tiles, with
+ * strides, unaligned weights, odd depths, and depths that take several blocks. Nothing is written outside. */
+static void same_bits_from_panels(void) {
+    static const size_t shapes[][3] = {{16, 3, 1},    {17, 5, 15},   {24, 48, 16},   {70, 50, 17},
+                                       {33, 24, 897}, {16, 7, 511},  {140, 3, 5121}, {259, 5, 5201},
+                                       {20, 2, 64},   {16, 4, 10300}};
+    const tn_kernels *t;
+    for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++) {
+        tn_rng r = tn_rng_seed(SEED + 7);
+        for (int type = 0; type < N_TYPES; type++) {
+            const matmul_fn matmul = matmul_of(t, TYPES[type]);
+            for (size_t n = 14; n <= 70; n += (size_t)type + 3)
+                for (size_t m = 1; m < 80; m += 13) {
+                    problem p = problem_make(&r, TYPES[type], n, m, n + m % 16, m % 3, n % 4);
+                    CHECK(panels_hold(matmul, &p));
+                    problem_free(&p);
+                }
+            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+                problem p = problem_make(&r, TYPES[type], shapes[s][0], shapes[s][1], shapes[s][2], s % 2, 1);
+                CHECK(panels_hold(matmul, &p));
+                problem_free(&p);
+            }
         }
     }
 }
@@ -190,8 +234,8 @@ static void same_bits_in_both_vector_tiers(void) {
         for (size_t k = 1; k < 1300; k += 61) {
             problem p = problem_make(&r, TYPES[type], 10, 7, k, 0, 0);
             float y[10 * 7];
-            matmul_of(a, p.type)(p.y, 7, p.x, p.ldx, p.w, p.ldw, 10, 7, k);
-            matmul_of(b, p.type)(y, 7, p.x, p.ldx, p.w, p.ldw, 10, 7, k);
+            matmul_of(a, p.type)(p.y, 7, p.x, p.ldx, p.w, p.ldw, 10, 7, k, NULL);
+            matmul_of(b, p.type)(y, 7, p.x, p.ldx, p.w, p.ldw, 10, 7, k, NULL);
             CHECK(memcmp(p.y, y, sizeof y) == 0);
             problem_free(&p);
         }
@@ -199,7 +243,8 @@ static void same_bits_in_both_vector_tiers(void) {
 
 /* tn_linear gives each row's bits for any number of threads and any chunking of the rows. */
 static void linear_over_threads_and_chunks(void) {
-    enum { N = 67, M = 203, K = 96 };
+    enum { N = 67, M = 203, K = 96, THREADS = 4 };
+    float *rooms = aligned_alloc(64, THREADS * TN_MATMUL_ROOM * sizeof *rooms);
     static const size_t chunks[] = {1, 7, 64, N};
     static float x[N * K], w[M * K], bias[M], want[N * M], y[N * M];
     static unsigned char stored[M * K * sizeof(float) + 1];
@@ -213,12 +258,12 @@ static void linear_over_threads_and_chunks(void) {
             for (int biased = 0; biased < 2; biased++) {
                 tn_from_f32(stored + 1, TYPES[type], w, M * K);
                 const tn_mat mat = {.data = stored + 1, .dtype = TYPES[type], .rows = M, .cols = K};
-                matmul_of(t, TYPES[type])(want, M, x, K, stored + 1, K, N, M, K);
+                matmul_of(t, TYPES[type])(want, M, x, K, stored + 1, K, N, M, K, NULL);
                 for (size_t a = 0; biased && a < N; a++)
                     for (size_t b = 0; b < M; b++) want[a * M + b] += bias[b];
-                for (int threads = 1; threads <= 4; threads++)
+                for (int threads = 1; threads <= THREADS; threads++)
                     for (int c = 0; c < 4; c++) {
-                        const tn_exec ex = {t, threads};
+                        const tn_exec ex = {t, threads, c % 2 ? rooms : NULL};
                         memset(y, 0, sizeof y);
                         for (size_t row = 0; row < N; row += chunks[c])
                             tn_linear(ex, y + row * M, x + row * K, &mat, biased ? bias : NULL,
@@ -226,6 +271,7 @@ static void linear_over_threads_and_chunks(void) {
                         CHECK(memcmp(y, want, sizeof y) == 0);
                     }
             }
+    free(rooms);
 }
 
 /* Tall products are split over rows, wide ones over columns; strides are kept. */
@@ -242,7 +288,7 @@ static void matmul_over_threads(void) {
             memcpy(y, p.y, (n + 1) * p.ldy * sizeof *y);
             CHECK(problem_holds(t, &p));
             for (int threads = 1; threads <= 4; threads++) {
-                const tn_exec ex = {t, threads};
+                const tn_exec ex = {.k = t, .threads = threads};
                 tn_matmul_f32(ex, y, p.ldy, p.x, p.ldx, (const float *)(const void *)p.w, p.ldw, n, m, k);
                 CHECK(memcmp(y, p.y, (n + 1) * p.ldy * sizeof *y) == 0);
             }
@@ -257,7 +303,7 @@ static void transpose(void) {
     for (size_t rows = 0; rows <= 70; rows += 7)
         for (size_t cols = 0; cols <= 70; cols += 5)
             for (int threads = 1; threads <= 3; threads++) {
-                const tn_exec ex = {tn_kernels_at(0), threads};
+                const tn_exec ex = {.k = tn_kernels_at(0), .threads = threads};
                 for (size_t i = 0; i < 75 * 70 + 1; i++) dst[i] = GUARD;
                 tn_transpose(ex, dst, src, rows, cols, 75);
                 int ok = dst[rows * cols] == GUARD;
@@ -272,6 +318,7 @@ void test_matmul(void) {
     RUN(every_tile_edge);
     RUN(special_values);
     RUN(same_bits_in_any_batch);
+    RUN(same_bits_from_panels);
     RUN(same_bits_in_both_vector_tiers);
     RUN(linear_over_threads_and_chunks);
     RUN(matmul_over_threads);

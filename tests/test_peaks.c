@@ -9,7 +9,7 @@ static void multiply_adds_have_a_rate(void) {
     const tn_kernels *k;
     for (int i = 0; (k = tn_kernels_at(i)) != NULL; i++)
         for (int threads = 1; threads <= 2; threads++) {
-            const tn_exec ex = {k, threads};
+            const tn_exec ex = {.k = k, .threads = threads};
             CHECK(k->fma_rounds == NULL ? tn_fma_rate(ex, 0.002) == 0 : tn_fma_rate(ex, 0.002) > 0);
         }
 }

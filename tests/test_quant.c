@@ -67,7 +67,7 @@ static void check_product(const tn_kernels *t, const matrix *m, const float *x, 
     static double q[MAX_COLS], scale[MAX_COLS];
     const size_t rows = m->mat.rows, cols = m->mat.cols;
     void *scratch = malloc(tn_linear_scratch(n, cols));
-    tn_linear((tn_exec){t, 2}, y, x, &m->mat, NULL, n, scratch);
+    tn_linear((tn_exec){.k = t, .threads = 2}, y, x, &m->mat, NULL, n, scratch);
     int ok = 1;
     for (size_t i = 0; i < n; i++) {
         round_row(q, scale, x + i * cols, cols, m->mat.group);
@@ -85,7 +85,7 @@ static void check_product(const tn_kernels *t, const matrix *m, const float *x, 
     /* each row alone: the same bits */
     float alone[MAX_ROWS];
     for (size_t i = 0; i < n; i++) {
-        tn_linear((tn_exec){t, 1}, alone, x + i * cols, &m->mat, NULL, 1, scratch);
+        tn_linear((tn_exec){.k = t, .threads = 1}, alone, x + i * cols, &m->mat, NULL, 1, scratch);
         CHECK(memcmp(alone, y + i * rows, rows * sizeof *y) == 0);
     }
     free(scratch);
