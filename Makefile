@@ -51,6 +51,11 @@ ifneq (,$(findstring x86_64,$(ARCH)))
 $(OBJ)/tensor/kernels_avx2%: CFLAGS_ALL += -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512%: CFLAGS_ALL += -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c
 $(OBJ)/tensor/kernels_avx512vnni%: CFLAGS_ALL += -mavx512vnni
+# Compilers before GCC 11 and Clang 12 do not know AVX-VNNI: then there is no such tier.
+ifeq ($(shell $(CC) -mavxvnni -E -x c /dev/null >/dev/null 2>&1 && echo yes),yes)
+$(OBJ)/tensor/kernels_avx2.o: CFLAGS_ALL += -DTN_AVXVNNI
+$(OBJ)/tensor/kernels_avxvnni%: CFLAGS_ALL += -mavxvnni -mavx2 -mfma -mf16c
+endif
 endif
 ifneq (,$(filter aarch64% arm64%,$(ARCH)))
 $(OBJ)/tensor/kernels_neondot%: CFLAGS_ALL += -march=armv8.2-a+dotprod

@@ -28,6 +28,7 @@ tn_cpu tn_cpu_detect(void) {
     const unsigned avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30,
                    vl = 1u << 31;          /* leaf 7, ebx */
     const unsigned vnni = 1u << 11;        /* leaf 7, ecx */
+    const unsigned avxvnni = 1u << 4;      /* leaf 7, subleaf 1, eax */
     const unsigned ymm = 0x06, zmm = 0xE6; /* XCR0: SSE + AVX; and mask registers, zmm0-15, zmm16-31 */
 
     unsigned a, b, c, d;
@@ -40,6 +41,9 @@ tn_cpu tn_cpu_detect(void) {
     const unsigned need7 = f | dq | bw | vl;
     cpu.avx512 = cpu.avx2 && (b & need7) == need7 && (saved & zmm) == zmm;
     cpu.avx512vnni = cpu.avx512 && (c & vnni);
+
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return cpu;
+    cpu.avxvnni = cpu.avx2 && (a & avxvnni);
     return cpu;
 }
 #elif defined(__aarch64__) && defined(__ARM_NEON)
@@ -70,6 +74,7 @@ const tn_kernels *tn_kernels_at(int i) {
     const tn_kernels *const tiers[] = {
         cpu.avx512vnni ? tn_tier_avx512vnni() : NULL,
         cpu.avx512 ? tn_tier_avx512() : NULL,
+        cpu.avxvnni ? tn_tier_avxvnni() : NULL,
         cpu.avx2 ? tn_tier_avx2() : NULL,
         cpu.i8mm ? tn_tier_neoni8mm() : NULL,
         cpu.dotprod ? tn_tier_neondot() : NULL,

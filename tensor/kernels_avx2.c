@@ -1,4 +1,5 @@
-/* The "avx2" tier: table and vector kernels. Matrix products are in kernels_avx2_matmul.c.
+/* The "avx2" and "avxvnni" tiers: tables and vector kernels, which they share. Matrix products are in
+ * kernels_avx2_matmul.c and, quantised, in kernels_avx2_quant.c and kernels_avxvnni_quant.c.
  *
  * Loops take 8 or 16 floats at a time. What is left over is done one by one where that gives the same
  * bits, and otherwise copied to a padded buffer that goes through the same steps. Where scalar code does
@@ -206,25 +207,33 @@ static void fma_rounds(float *sink, size_t rounds) {
     }
 }
 
+/* What the tiers of this file have in common: everything but the products of integers. */
+/* clang-format off */
+#define FLOATS \
+    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .dot = dot, .axpy = axpy, \
+    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .fma_rounds = fma_rounds
+/* clang-format on */
+
 const tn_kernels *tn_tier_avx2(void) {
     static const tn_kernels table = {.name = "avx2",
-                                     .matmul_f32 = matmul_f32,
-                                     .matmul_f16 = matmul_f16,
-                                     .matmul_bf16 = matmul_bf16,
-                                     .quantize = tn_scalar_quantize,
-                                     .matmul_q8 = tn_scalar_matmul_q8,
-                                     .matmul_q4 = tn_scalar_matmul_q4,
-                                     .dot = dot,
-                                     .axpy = axpy,
-                                     .add = add,
-                                     .rmsnorm = rmsnorm,
-                                     .rope = rope,
-                                     .softmax = softmax,
-                                     .swiglu = swiglu,
-                                     .adam = adam,
-                                     .fma_rounds = fma_rounds};
+                                     FLOATS,
+                                     .quantize = tn_avx2_quantize,
+                                     .matmul_q8 = tn_avx2_matmul_q8,
+                                     .matmul_q4 = tn_avx2_matmul_q4};
     return &table;
 }
+
+#if defined(TN_AVXVNNI)
+const tn_kernels *tn_tier_avxvnni(void) {
+    static const tn_kernels table = {.name = "avxvnni",
+                                     FLOATS,
+                                     .quantize = tn_avx2_quantize,
+                                     .matmul_q8 = tn_avxvnni_matmul_q8,
+                                     .matmul_q4 = tn_avxvnni_matmul_q4};
+    return &table;
+}
+#endif
 
 #else
 
@@ -232,4 +241,10 @@ const tn_kernels *tn_tier_avx2(void) {
     return NULL;
 }
 
+#endif
+
+#if !defined(TN_AVXVNNI)
+const tn_kernels *tn_tier_avxvnni(void) {
+    return NULL;
+}
 #endif

@@ -180,16 +180,16 @@ static void fma_rounds(float *sink, size_t rounds) {
 const tn_kernels *tn_tier_avx512(void) {
     static const tn_kernels table = {.name = "avx512",
                                      FLOATS,
-                                     .quantize = tn_scalar_quantize,
-                                     .matmul_q8 = tn_scalar_matmul_q8,
-                                     .matmul_q4 = tn_scalar_matmul_q4};
+                                     .quantize = tn_avx512_quantize,
+                                     .matmul_q8 = tn_avx512_matmul_q8,
+                                     .matmul_q4 = tn_avx512_matmul_q4};
     return &table;
 }
 
 const tn_kernels *tn_tier_avx512vnni(void) {
     static const tn_kernels table = {.name = "avx512vnni",
                                      FLOATS,
-                                     .quantize = tn_scalar_quantize,
+                                     .quantize = tn_avx512_quantize,
                                      .matmul_q8 = tn_avx512vnni_matmul_q8,
                                      .matmul_q4 = tn_avx512vnni_matmul_q4};
     return &table;

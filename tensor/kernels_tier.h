@@ -75,7 +75,15 @@ void tn_scalar_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, s
 void tn_scalar_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_scalar_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
-/* Those of the tiers, kernels_TIER_quant.c. */
+/* Those of the x86 tiers, kernels_TIER_quant.c; the tiers with VNNI have the quantize of those without. */
+void tn_avx2_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
+void tn_avx512_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
+void tn_avx2_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avx2_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avxvnni_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avxvnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avx512_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_avx512_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_avx512vnni_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_avx512vnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
@@ -83,6 +91,7 @@ void tn_avx512vnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_m
  * the processor has it is for cpu.c to find out. */
 const tn_kernels *tn_tier_scalar(void);
 const tn_kernels *tn_tier_avx2(void);
+const tn_kernels *tn_tier_avxvnni(void); /* NULL also where the compiler does not know the instruction set */
 const tn_kernels *tn_tier_avx512(void);
 const tn_kernels *tn_tier_avx512vnni(void);
 const tn_kernels *tn_tier_neon(void);

@@ -1,4 +1,4 @@
-/* 32 columns of a quantised product with the VNNI instruction; kernels_quant_tile.h says where it stands. The
+/* 32 columns of a quantised product with the VNNI instruction; kernels_x86_quant.h says where it stands. The
  * tier gives dot4_add, which is VPDPBUSD of its width:
  *
  *     weights, unsigned    | a0 a1 a2 a3 | b0 b1 b2 b3 | …         four columns of rows a, b, …
@@ -7,8 +7,8 @@
  *
  * Of 4-bit weights one register holds eight columns: its low halves are columns 0-3, its high ones 4-7.
  */
-#ifndef TENSOR_KERNELS_QUANT_VNNI_H
-#define TENSOR_KERNELS_QUANT_VNNI_H
+#ifndef TENSOR_KERNELS_X86_VNNI_H
+#define TENSOR_KERNELS_X86_VNNI_H
 
 #include <string.h>
 
@@ -22,7 +22,7 @@ TN_INLINE void four_columns(ints *sum, size_t rows, size_t regs, const int8_t *x
     }
 }
 
-/* The slab of kernels_quant_tile.h. */
+/* The slab of kernels_x86_quant.h. */
 TN_INLINE void slab(int bits, ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
                     const unsigned char *w, size_t block_bytes) {
     const size_t regs = blocks * PARTS;

@@ -1,0 +1,97 @@
+/* Registers of 512 bits for kernels_x86_quant.h and kernels_x86_quantize.h: 16 lanes of 32 bits, one to a
+ * block of 16 rows. */
+#ifndef TENSOR_KERNELS_X86_512_H
+#define TENSOR_KERNELS_X86_512_H
+
+#include "tensor/kernels_tier.h"
+
+#include <immintrin.h>
+
+enum { LANES = 16 };
+typedef __m512i ints;
+typedef __m512 floats;
+
+TN_INLINE ints load_bytes(const unsigned char *p) {
+    return _mm512_loadu_si512(p);
+}
+TN_INLINE ints all_ints(int32_t v) {
+    return _mm512_set1_epi32(v);
+}
+TN_INLINE ints and_ints(ints a, ints b) {
+    return _mm512_and_si512(a, b);
+}
+TN_INLINE ints add_ints(ints a, ints b) {
+    return _mm512_add_epi32(a, b);
+}
+TN_INLINE ints add_shorts(ints a, ints b) {
+    return _mm512_add_epi16(a, b);
+}
+/* the upper byte, or half byte, of every 16-bit number */
+TN_INLINE ints shift_right_8(ints v) {
+    return _mm512_srli_epi16(v, 8);
+}
+TN_INLINE ints shift_right_4(ints v) {
+    return _mm512_srli_epi16(v, 4);
+}
+/* pairs of 16-bit products, each pair added into 32 bits */
+TN_INLINE ints multiply_shorts(ints a, ints b) {
+    return _mm512_madd_epi16(a, b);
+}
+/* pairs of products of an unsigned and a signed byte, each pair added into 16 bits */
+TN_INLINE ints multiply_bytes(ints a, ints b) {
+    return _mm512_maddubs_epi16(a, b);
+}
+
+/* v stays in its register: without the empty instruction the compiler gathers the additions of several steps
+ * and runs out of registers for their operands. */
+TN_INLINE ints keep(ints v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+TN_INLINE floats load_floats(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+TN_INLINE void store_floats(float *p, floats v) {
+    _mm512_storeu_ps(p, v);
+}
+TN_INLINE floats all_floats(float v) {
+    return _mm512_set1_ps(v);
+}
+TN_INLINE floats to_floats(ints v) {
+    return _mm512_cvtepi32_ps(v);
+}
+TN_INLINE floats multiply(floats a, floats b) {
+    return _mm512_mul_ps(a, b);
+}
+/* a*b + c, rounded once */
+TN_INLINE floats multiply_add(floats a, floats b, floats c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+/* A BF16 is the upper half of its F32. */
+TN_INLINE floats load_bf16(const unsigned char *p) {
+    const __m256i half = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+/* The bits of |v|. For numbers without a sign the order of the bits is the order of the numbers; infinity and
+ * NaN come last. */
+TN_INLINE ints bits_of_abs(floats v) {
+    return and_ints(_mm512_castps_si512(v), all_ints(0x7FFFFFFF));
+}
+TN_INLINE ints max_ints(ints a, ints b) {
+    return _mm512_max_epi32(a, b);
+}
+/* to the nearest integer, ties to even */
+TN_INLINE ints round_floats(floats v) {
+    return _mm512_cvtps_epi32(v);
+}
+TN_INLINE void store_ints(int32_t *p, ints v) {
+    _mm512_storeu_si512(p, v);
+}
+/* the low byte of every lane */
+TN_INLINE void store_low_bytes(int8_t *p, ints v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* 32 columns of a quantised product without VNNI; kernels_x86_quant.h says where it stands.
+ *
+ * 8 bits. The instruction that multiplies bytes (VPMADDUBSW) adds two products into 16 bits and saturates:
+ * 255 * 127 * 2 is too much. So bytes become 16-bit numbers, even columns apart from odd ones, and products
+ * are added into 32 bits (VPMADDWD), where nothing saturates:
+ *
+ *     weights           | a0 a1 a2 a3 | …   ->  | a0 | a2 | …    | a1 | a3 | …     and 255, shift by 8
+ *     x, in every lane  | x0 x1 x2 x3 | …   ->  | x0 | x2 | …    | x1 | x3 | …
+ *     sum               += a0x0 + a2x2,  += a1x1 + a3x3
+ *
+ * x is taken apart once for all of a slab's eight steps.
+ *
+ * 4 bits. Two products are at most 15 * 127 * 2 = 3810, and the eight steps of a slab 30,480: all of them are
+ * added in 16 bits, and widened once.
+ */
+#ifndef TENSOR_KERNELS_X86_MADD_H
+#define TENSOR_KERNELS_X86_MADD_H
+
+#include <string.h>
+
+enum { STEPS = TN_Q_PAD / 4 };
+
+/* 32 bytes of x as 16-bit numbers: pair s of even is columns 4s and 4s+2, of odd 4s+1 and 4s+3. */
+TN_INLINE void take_apart(int32_t even[STEPS], int32_t odd[STEPS], const int8_t *x) {
+    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x);
+    const __m256i low = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8);
+    _mm256_storeu_si256((__m256i *)(void *)even, low);
+    _mm256_storeu_si256((__m256i *)(void *)odd, _mm256_srai_epi16(v, 8));
+}
+
+TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
+                     const unsigned char *w, size_t block_bytes) {
+    const size_t regs = blocks * PARTS;
+    int32_t even[ROWS][STEPS], odd[ROWS][STEPS];
+    TN_UNROLL for (size_t i = 0; i < rows; i++) take_apart(even[i], odd[i], x + i * ldx);
+    for (size_t step = 0; step < STEPS; step++) {
+        ints w_even[REGS], w_odd[REGS];
+        TN_UNROLL for (size_t r = 0; r < regs; r++) {
+            const ints raw = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
+            w_even[r] = and_ints(raw, all_ints(0x00FF00FF));
+            w_odd[r] = shift_right_8(raw);
+        }
+        TN_UNROLL for (size_t i = 0; i < rows; i++) {
+            const ints x_even = all_ints(even[i][step]), x_odd = all_ints(odd[i][step]);
+            TN_UNROLL for (size_t r = 0; r < regs; r++) {
+                ints *s = &sum[i * regs + r];
+                *s = keep(add_ints(*s, multiply_shorts(w_even[r], x_even)));
+                *s = keep(add_ints(*s, multiply_shorts(w_odd[r], x_odd)));
+            }
+        }
+    }
+}
+
+/* sum[rows, regs] += x[rows, 4] * w[regs] in 16 bits, the same four columns of x in every lane */
+TN_INLINE void four_columns(ints *sum, size_t rows, size_t regs, const int8_t *x, size_t ldx, const ints *w) {
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        int32_t x4;
+        memcpy(&x4, x + i * ldx, sizeof x4);
+        const ints xi = all_ints(x4);
+        TN_UNROLL for (size_t r = 0; r < regs; r++) {
+            ints *s = &sum[i * regs + r];
+            *s = keep(add_shorts(*s, multiply_bytes(w[r], xi)));
+        }
+    }
+}
+
+TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
+                     const unsigned char *w, size_t block_bytes) {
+    const size_t regs = blocks * PARTS;
+    const ints nibble = all_ints(0x0F0F0F0F);
+    ints small[ROWS * REGS];
+    TN_UNROLL for (size_t t = 0; t < rows * regs; t++) small[t] = all_ints(0);
+    for (size_t step = 0; step < STEPS / 2; step++) {
+        ints low[REGS], high[REGS];
+        TN_UNROLL for (size_t r = 0; r < regs; r++) {
+            const ints raw = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
+            low[r] = and_ints(raw, nibble);
+            high[r] = and_ints(shift_right_4(raw), nibble);
+        }
+        four_columns(small, rows, regs, x + step * 8, ldx, low);
+        four_columns(small, rows, regs, x + step * 8 + 4, ldx, high);
+    }
+    const ints ones = all_ints(0x00010001);
+    TN_UNROLL for (size_t t = 0; t < rows * regs; t++) {
+        sum[t] = add_ints(sum[t], multiply_shorts(small[t], ones));
+    }
+}
+
+/* The slab of kernels_x86_quant.h. */
+TN_INLINE void slab(int bits, ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
+                    const unsigned char *w, size_t block_bytes) {
+    if (bits == 8)
+        slab8(sum, rows, blocks, x, ldx, w, block_bytes);
+    else
+        slab4(sum, rows, blocks, x, ldx, w, block_bytes);
+}
+
+#endif
