@@ -28,6 +28,7 @@ int tok_added_put(tok_added_set *s, const char *text, size_t len, int32_t id, in
     if (!copy) return tn_fail(e, TN_ENOMEM, "no memory for added tokens");
     memcpy(copy, text, len);
     s->item[s->n++] = (tok_added){copy, len, id, special};
+    s->n_begins += !s->begins[(unsigned char)*text];
     s->begins[(unsigned char)*text] = 1;
     return TN_OK;
 }
@@ -80,11 +81,20 @@ static const tok_added *longest_at(const tok_added_set *s, const char *text, siz
     return found;
 }
 
+/* The first place in [i, len) where a token could begin; len when there is none. */
+static size_t next_begin(const tok_added_set *s, const char *text, size_t i, size_t len) {
+    if (s->n_begins == 1 && i < len) {
+        const char *p = memchr(text + i, *s->item[0].text, len - i);
+        return p ? (size_t)(p - text) : len;
+    }
+    while (i < len && !s->begins[(unsigned char)text[i]]) i++;
+    return i;
+}
+
 const tok_added *tok_added_search(const tok_added_set *s, const char *text, size_t len, size_t from,
                                   int keep_special, size_t *at) {
     if (s->n == 0) return NULL;
-    for (size_t i = from; i < len; i++) {
-        if (!s->begins[(unsigned char)text[i]]) continue;
+    for (size_t i = from; (i = next_begin(s, text, i, len)) < len; i++) {
         const tok_added *found = longest_at(s, text + i, len - i);
         if (!found) continue;
         if (!found->special || keep_special) {

@@ -18,6 +18,7 @@ typedef struct {
     tok_added *item; /* [n], in order of their bytes once sealed */
     size_t n, cap;
     int begins[256]; /* whether a token of the set begins with this byte */
+    int n_begins;    /* how many bytes do: with one, as usual ('<'), it is looked for by memchr */
 } tok_added_set;
 
 void tok_added_free(tok_added_set *s);

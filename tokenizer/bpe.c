@@ -3,75 +3,105 @@
  */
 #include "tokenizer/bpe.h"
 
+#include "tokenizer/swar.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#define SHORT_WORD 48
-#define NO_RANK UINT32_MAX
+#define SHORT_WORD 32
 
 /* ---- The table of merges ---- */
 
-static size_t hash_pair(int32_t left, int32_t right) {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    key *= 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio: spreads neighbouring ids over the high bits */
-    return (size_t)(key >> 32);
+#define TAG_SHIFT 24
+#define RANK_BITS 0xffffffu
+
+/* High bits of the product depend on all bits of both ids; golden ratio: neighbouring ids are spread evenly.
+ */
+static inline uint64_t hash_pair(int32_t left, int32_t right) {
+    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
 }
 
 int tok_merges_init(tok_merges *m, size_t max_merges, tn_err *e) {
-    size_t bytes;
-    m->table = NULL;
-    m->size = 64;
-    if (max_merges > TOK_MAX_IDS)
-        return tn_fail(e, TN_EFORMAT, "%zu merges are more than the limit of %d", max_merges, TOK_MAX_IDS);
-    while (m->size <= 2 * max_merges) m->size *= 2;
-    if (!tn_mul_size(m->size, sizeof *m->table, &bytes)) m->table = malloc(bytes);
-    if (!m->table) return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", max_merges);
-    for (size_t i = 0; i < m->size; i++) m->table[i].left = -1;
+    *m = (tok_merges){.max = max_merges, .size = 64};
+    if (max_merges >= TOK_MAX_IDS)
+        return tn_fail(e, TN_EFORMAT, "%zu merges are more than the limit of %d", max_merges,
+                       TOK_MAX_IDS - 1);
+    while (m->size < max_merges + max_merges / 2) m->size *= 2;
+    m->merge = malloc((max_merges + 1) * sizeof *m->merge); /* + 1: no merges are no lack of memory */
+    m->slot = calloc(m->size, sizeof *m->slot);
+    m->low = malloc(TOK_LOW_IDS * TOK_LOW_IDS * sizeof *m->low);
+    if (!m->merge || !m->slot || !m->low)
+        return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", max_merges);
+    for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_STEP;
     return TN_OK;
 }
 
 void tok_merges_free(tok_merges *m) {
-    free(m->table);
-    m->table = NULL;
-    m->size = 0;
+    free(m->merge);
+    free(m->slot);
+    free(m->low);
+    *m = (tok_merges){0};
 }
 
-/* The pair's entry, or the free one where it belongs. */
-static tok_merge *find(const tok_merges *m, int32_t left, int32_t right) {
-    size_t mask = m->size - 1, slot = hash_pair(left, right) & mask;
-    while (m->table[slot].left >= 0 && (m->table[slot].left != left || m->table[slot].right != right))
-        slot = (slot + 1) & mask;
-    return &m->table[slot];
+/* The slot of the pair, or the free one where it belongs. */
+static inline size_t find_slot(const tok_merges *m, int32_t left, int32_t right) {
+    uint64_t hash = hash_pair(left, right);
+    size_t mask = m->size - 1;
+    for (size_t at = hash >> 32 & mask;; at = (at + 1) & mask) {
+        uint32_t s = m->slot[at];
+        if (s == 0) return at;
+        if (s >> TAG_SHIFT != hash >> 56) continue;
+        const tok_merge *merge = &m->merge[(s & RANK_BITS) - 1];
+        if (merge->left == left && merge->right == right) return at;
+    }
 }
 
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id) {
-    *find(m, left, right) = (tok_merge){left, right, rank, id};
+static inline tok_step step_of(const tok_merges *m, int32_t left, int32_t right) {
+    if ((left | right) < TOK_LOW_IDS) return m->low[left * TOK_LOW_IDS + right];
+    uint32_t s = m->slot[find_slot(m, left, right)];
+    uint32_t rank = (s & RANK_BITS) - 1;
+    return s == 0 ? TOK_NO_STEP : (uint64_t)rank << 32 | (uint32_t)m->merge[rank].id;
 }
 
-static uint32_t rank_of(const tok_merges *m, int32_t left, int32_t right) {
-    const tok_merge *merge = find(m, left, right);
-    return merge->left < 0 ? NO_RANK : merge->rank;
+static inline void prefetch_step(const tok_merges *m, int32_t left, int32_t right) {
+    TOK_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
+}
+
+void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id) {
+    uint32_t rank = (uint32_t)m->n++;
+    m->merge[rank] = (tok_merge){left, right, id};
+    if ((left | right) < TOK_LOW_IDS)
+        m->low[left * TOK_LOW_IDS + right] = (uint64_t)rank << 32 | (uint32_t)id;
+    else
+        m->slot[find_slot(m, left, right)] =
+            (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
 }
 
 /* ---- Short words ---- */
 
 static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
-    uint32_t rank[SHORT_WORD]; /* rank[i] of the pair (i, i + 1); NO_RANK for the last symbol */
-    for (size_t i = 0; i + 1 < n; i++) rank[i] = rank_of(m, ids[i], ids[i + 1]);
-    rank[n - 1] = NO_RANK;
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i < n; i++)
-            if (rank[i] < rank[best]) best = i;
-        if (rank[best] == NO_RANK) break;
-        ids[best] = find(m, ids[best], ids[best + 1])->id;
+    tok_step step[SHORT_WORD]; /* step[i] of the pair (i, i + 1); none for the last symbol */
+    for (size_t i = 0; i + 1 < n; i++) step[i] = step_of(m, ids[i], ids[i + 1]);
+    step[n - 1] = TOK_NO_STEP;
+    for (;;) {
+        tok_step first = step[0];
+        size_t at = 0;
+        for (size_t i = 1; i < n; i++) {
+            at = step[i] < first ? i : at;
+            first = step[i] < first ? step[i] : first;
+        }
+        if (first == TOK_NO_STEP) return n;
+        ids[at] = (int32_t)(uint32_t)first;
         n--;
-        memmove(ids + best + 1, ids + best + 2, (n - best - 1) * sizeof *ids);
-        memmove(rank + best + 1, rank + best + 2, (n - best - 1) * sizeof *rank);
-        rank[best] = best + 1 < n ? rank_of(m, ids[best], ids[best + 1]) : NO_RANK;
-        if (best > 0) rank[best - 1] = rank_of(m, ids[best - 1], ids[best]);
+        for (size_t i = at + 1; i < n; i++) { /* close the gap */
+            ids[i] = ids[i + 1];
+            step[i] = step[i + 1];
+        }
+        /* Wait for both look-ups at once. */
+        if (at > 0) prefetch_step(m, ids[at - 1], ids[at]);
+        step[at] = at + 1 < n ? step_of(m, ids[at], ids[at + 1]) : TOK_NO_STEP;
+        if (at > 0) step[at - 1] = step_of(m, ids[at - 1], ids[at]);
     }
-    return n;
 }
 
 /* ---- Long words ---- */
@@ -81,7 +111,7 @@ static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
 typedef struct {
     uint64_t *heap; /* [2 n] room: one entry a pair, and a merge takes one and adds at most two */
     size_t heap_n;
-    uint32_t *rank;        /* [n] of the pair (i, next[i]) now */
+    tok_step *step;        /* [n] of the pair (i, next[i]) now */
     uint32_t *prev, *next; /* [n] neighbours; n = none */
 } chain;
 
@@ -110,14 +140,14 @@ static uint64_t heap_pop(chain *c) {
 
 /* Looks the pair that starts at symbol i up again and queues it. */
 static void update_pair(const tok_merges *m, const int32_t *ids, size_t n, chain *c, uint32_t i) {
-    c->rank[i] = c->next[i] == n ? NO_RANK : rank_of(m, ids[i], ids[c->next[i]]);
-    if (c->rank[i] != NO_RANK) heap_push(c, (uint64_t)c->rank[i] << 32 | i);
+    c->step[i] = c->next[i] == n ? TOK_NO_STEP : step_of(m, ids[i], ids[c->next[i]]);
+    if (c->step[i] != TOK_NO_STEP) heap_push(c, c->step[i] >> 32 << 32 | i);
 }
 
 static size_t merge_long(const tok_merges *m, int32_t *ids, size_t n, void *block) {
     chain c = {.heap = block, .heap_n = 0};
-    c.rank = (uint32_t *)(c.heap + 2 * n);
-    c.prev = c.rank + n;
+    c.step = c.heap + 2 * n;
+    c.prev = (uint32_t *)(c.step + n);
     c.next = c.prev + n;
     for (size_t i = 0; i < n; i++) {
         c.prev[i] = i == 0 ? (uint32_t)n : (uint32_t)i - 1;
@@ -128,9 +158,9 @@ static size_t merge_long(const tok_merges *m, int32_t *ids, size_t n, void *bloc
     while (c.heap_n > 0) {
         uint64_t top = heap_pop(&c);
         uint32_t at = (uint32_t)top, right = c.next[at];
-        if (c.rank[at] != top >> 32) continue;
-        ids[at] = find(m, ids[at], ids[right])->id;
-        c.rank[right] = NO_RANK; /* gone */
+        if (c.step[at] >> 32 != top >> 32) continue;
+        ids[at] = (int32_t)(uint32_t)c.step[at];
+        c.step[right] = TOK_NO_STEP; /* gone */
         c.next[at] = c.next[right];
         if (c.next[at] < n) c.prev[c.next[at]] = at;
         update_pair(m, ids, n, &c, at);
@@ -152,9 +182,9 @@ int tok_bpe(const tok_merges *m, int32_t *ids, size_t *n, tok_bpe_work *work) {
         *n = merge_short(m, ids, *n);
         return TN_OK;
     }
-    /* Per symbol: two heap entries, a rank and two links. */
+    /* Per symbol: two heap entries, a step and two links. */
     size_t bytes;
-    if (*n >= UINT32_MAX || tn_mul_size(*n, 2 * sizeof(uint64_t) + 3 * sizeof(uint32_t), &bytes))
+    if (*n >= UINT32_MAX || tn_mul_size(*n, 3 * sizeof(uint64_t) + 2 * sizeof(uint32_t), &bytes))
         return TN_ENOMEM;
     if (bytes > work->cap) {
         tok_bpe_work_free(work);

@@ -6,22 +6,34 @@
 
 #include "tokenizer/vocab.h"
 
-/* Joining symbols left and right gives symbol id; the merge of lowest rank goes first. */
-typedef struct {
-    int32_t left, right; /* left = -1: a free slot */
-    uint32_t rank;
-    int32_t id;
-} tok_merge;
+/* What joining a pair of symbols does: rank << 32 | id of the symbol it gives, so that the lower number is
+ * the merge that goes first. */
+typedef uint64_t tok_step;
+#define TOK_NO_STEP UINT64_MAX
 
 typedef struct {
-    tok_merge *table; /* [size] open addressing by (left, right) */
-    size_t size;      /* a power of two */
+    int32_t left, right, id;
+} tok_merge;
+
+#define TOK_LOW_IDS 256
+
+/* Most time of merging goes into asking for the step of a pair, and most of that into waiting for memory. So
+ * the table that is searched holds only ranks, with a few bits of the pair's hash that tell most strangers
+ * apart; the merges themselves lie in order of rank, the frequent ones side by side. */
+typedef struct {
+    tok_merge *merge; /* [n] of room for max, by rank */
+    size_t n, max;
+    uint32_t *slot; /* [size] open addressing by the pair: tag << 24 | rank + 1; 0 = free */
+    size_t size;    /* a power of two */
+    tok_step *low;  /* [TOK_LOW_IDS][TOK_LOW_IDS] steps of pairs of low ids, which single bytes usually have:
+                       they are asked for most and need no search */
 } tok_merges;
 
 int tok_merges_init(tok_merges *m, size_t max_merges, tn_err *e);
 void tok_merges_free(tok_merges *m);
-/* Of two merges of one pair the later counts. */
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, uint32_t rank, int32_t id);
+/* Adds the merge that ranks behind all before, at most max_merges of them. Of two of one pair the later
+ * counts. */
+void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id);
 
 /* Working memory for long words, grown as needed and kept from word to word. */
 typedef struct {

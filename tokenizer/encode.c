@@ -3,14 +3,18 @@
  *     text -> split at added tokens -> NFC -> split at added tokens that are looked for in normalised text
  *          -> words of the pre-tokenizer -> byte symbols -> merges
  */
+#include "tokenizer/cache.h"
 #include "tokenizer/model.h"
 #include "tokenizer/nfc.h"
+
+#include <string.h>
 
 typedef struct {
     const tok_model *t;
     int keep_special;
     tok_ids *ids;
     tok_bpe_work work;
+    tok_cache cache;
 } encoder;
 
 /* Bytes of one word to symbols, merged in place at the end of the list. */
@@ -31,12 +35,57 @@ static int encode_word(encoder *x, const char *word, size_t len) {
     return status;
 }
 
+/* The same through the cache, where the word's place is known. */
+static int encode_short_word(encoder *x, const char *word, size_t len, tok_key key, tok_cached *place) {
+    const tok_cached *hit = tok_cache_find(place, key);
+    if (hit) {
+        if (tok_ids_reserve(x->ids, TOK_CACHED_IDS) != TN_OK) return TN_ENOMEM;
+        memcpy(x->ids->data + x->ids->len, hit->ids,
+               sizeof hit->ids); /* all of them: a fixed size is quick */
+        x->ids->len += hit->n;
+        return TN_OK;
+    }
+    size_t before = x->ids->len;
+    int status = encode_word(x, word, len);
+    size_t n = x->ids->len - before;
+    if (status == TN_OK && n <= TOK_CACHED_IDS) tok_cache_put(place, key, x->ids->data + before, n);
+    return status;
+}
+
+/* Words are taken in batches: while their places in the cache are fetched from memory, the next ones are cut.
+ */
+#define BATCH 32
+
+typedef struct {
+    const char *text;
+    size_t len;
+    tok_key key;
+    tok_cached *place; /* NULL: not for the cache */
+} cut_word;
+
+static size_t cut_words(const encoder *x, tok_words *words, cut_word *batch) {
+    size_t n = 0;
+    for (; n < BATCH && tok_next_word(words, &batch[n].text, &batch[n].len); n++) {
+        cut_word *w = &batch[n];
+        w->place = NULL;
+        if (w->len > TOK_KEY_BYTES || !x->cache.entry) continue;
+        w->key = tok_key_of(w->text, w->len, (size_t)(words->end - w->text));
+        w->place = tok_cache_place(&x->cache, w->key);
+        TOK_PREFETCH(w->place);
+    }
+    return n;
+}
+
 static int encode_words(encoder *x, const char *text, size_t len) {
     tok_words words = tok_words_of(x->t->split, text, len);
-    const char *word;
-    size_t n;
+    cut_word batch[BATCH];
     int status = TN_OK;
-    while (status == TN_OK && tok_next_word(&words, &word, &n)) status = encode_word(x, word, n);
+    for (size_t n; status == TN_OK && (n = cut_words(x, &words, batch)) > 0;)
+        for (size_t i = 0; i < n && status == TN_OK; i++) {
+            const cut_word *w = &batch[i];
+            status = w->place ? encode_short_word(x, w->text, w->len, w->key, w->place)
+                              : encode_word(x, w->text, w->len);
+        }
     return status;
 }
 
@@ -67,10 +116,11 @@ static int encode_plain(encoder *x, const char *text, size_t len) {
 }
 
 int tok_encode(const tok_model *t, const char *text, size_t len, unsigned flags, tok_ids *ids, tn_err *e) {
-    encoder x = {.t = t, .keep_special = (flags & TOK_SPECIAL) != 0, .ids = ids};
+    encoder x = {.t = t, .keep_special = (flags & TOK_SPECIAL) != 0, .ids = ids, .cache = tok_cache_for(len)};
     size_t before = ids->len;
     int status = encode_around(&x, &t->raw, text, len, encode_plain);
     tok_bpe_work_free(&x.work);
+    tok_cache_free(&x.cache);
     if (status == TN_OK) return TN_OK;
     ids->len = before;
     return tn_fail(e, status, "no memory to encode %zu bytes", len);

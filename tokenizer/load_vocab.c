@@ -44,7 +44,7 @@ int tok_load_merge(tok_model *t, uint32_t rank, const char *left, size_t left_le
                        "merge %u (\"%.*s\" \"%.*s\") names a token that is not in the vocabulary",
                        (unsigned)rank, (int)(left_len < 40 ? left_len : 40), left,
                        (int)(right_len < 40 ? right_len : 40), right);
-    tok_merges_add(&t->merges, a, b, rank, joined);
+    tok_merges_add(&t->merges, a, b, joined);
     return TN_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "tokenizer/nfc.h"
 
 #include "tensor/utf8.h"
+#include "tokenizer/swar.h"
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -115,6 +116,11 @@ static void segment_write(const segment *s, tn_buf *out) {
 static const char *find_slow(const char *p, const char *end, const char **before) {
     *before = p;
     while (p < end) {
+        while (end - p >= 8 && !(tok_load8(p) & TOK_MARKS)) { /* eight of ASCII */
+            *before = p + 7;
+            p += 8;
+        }
+        if (p == end) break;
         uint32_t c;
         int n = tok_char(p, end, &c);
         if (c >= 0x80 && (tok_class(c) & TOK_NFC_SLOW)) return p;

@@ -1,11 +1,12 @@
 /* The two patterns, hand-coded. Each function tries the alternatives in the pattern's order, as a
- * backtracking matcher does; the alternative is quoted above its code.
+ * backtracking matcher does; the alternative is quoted above its code. Two alternatives that no text can both
+ * match may change places: letters, which begin most words, are asked for first.
  */
 #include "tokenizer/pretok.h"
 
+#include "tokenizer/swar.h"
 #include "tokenizer/unicode.h"
 
-#define LETTER_OR_NUMBER (TOK_LETTER | TOK_NUMBER)
 #define NOT_OTHER (TOK_LETTER | TOK_NUMBER | TOK_SPACE) /* [^\s\p{L}\p{N}] has none of these */
 
 /* The character at p, its class and where the next one starts. At the end of text c is END_OF_TEXT, whose
@@ -18,7 +19,7 @@ typedef struct {
 
 #define END_OF_TEXT 0xffffffffu
 
-static look look_at(const char *p, const char *end) {
+static inline look look_at(const char *p, const char *end) {
     look l = {END_OF_TEXT, TOK_SPACE, end};
     if (p == end) return l;
     l.next = p + tok_char(p, end, &l.c);
@@ -29,6 +30,13 @@ static look look_at(const char *p, const char *end) {
 /* \p{L}* */
 static const char *skip_letters(const char *p, const char *end) {
     for (;;) {
+        while (end - p >= 8) { /* ASCII letters, up to eight at once */
+            size_t n = tok_before_mark(tok_mark_nonletters(tok_load8(p)));
+            p += n;
+            if (n == 8) continue;
+            if ((unsigned char)*p < 0x80) return p;
+            break;
+        }
         look l = look_at(p, end);
         if (!(l.class & TOK_LETTER)) return p;
         p = l.next;
@@ -63,29 +71,28 @@ static const char *skip_newlines(const char *p, const char *end) {
     return p;
 }
 
-/* \s+(?!\S)|\s+ for the run of white space at p. When more text follows, the first alternative gives its
- * last character back, which leaves a single one to the second. */
-static const char *skip_spaces(const char *p, const char *end) {
-    const char *last = p, *at = p;
-    while (at < end) {
-        look l = look_at(at, end);
-        if (!(l.class & TOK_SPACE)) return last > p ? last : at;
-        last = at;
-        at = l.next;
+/* A run of white space: where it ends, where its last character begins, and the end of its last newline (its
+ * beginning when it has none). */
+typedef struct {
+    const char *end, *last, *newline;
+} spaces;
+
+static spaces look_at_spaces(const char *p, const char *end) {
+    spaces s = {p, p, p};
+    while (s.end < end) {
+        look l = look_at(s.end, end);
+        if (!(l.class & TOK_SPACE)) break;
+        s.last = s.end;
+        s.end = l.next;
+        if (is_newline(l.c)) s.newline = l.next;
     }
-    return end;
+    return s;
 }
 
-/* \s*[\r\n]+: everything up to the last newline of the run of white space at p; p when it has none. */
-static const char *skip_to_last_newline(const char *p, const char *end) {
-    const char *found = p;
-    while (p < end) {
-        look l = look_at(p, end);
-        if (!(l.class & TOK_SPACE)) break;
-        p = l.next;
-        if (is_newline(l.c)) found = p;
-    }
-    return found;
+/* \s+(?!\S)|\s+ for the run of white space at p. When more text follows, the first alternative gives its
+ * last character back, which leaves a single one to the second. */
+static const char *cut_spaces(const spaces *s, const char *p, const char *end) {
+    return s->end < end && s->last > p ? s->last : s->end;
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d behind the apostrophe at p; p when none fits. (?i:…) also takes capitals and the
@@ -106,28 +113,26 @@ static const char *skip_contraction(const char *p, const char *end, int fold) {
 static const char *qwen2_word(const char *p, const char *end) {
     look first = look_at(p, end);
 
+    /* [^\r\n\p{L}\p{N}]?\p{L}+ that begins with a letter, as no other alternative does */
+    if (first.class & TOK_LETTER) return skip_letters(first.next, end);
+    /* \p{N}, likewise */
+    if (first.class & TOK_NUMBER) return first.next;
     /* (?i:'s|'t|'re|'ve|'m|'ll|'d) */
     if (first.c == '\'') {
         const char *q = skip_contraction(p, end, 1);
         if (q > p) return q;
     }
+    look second = look_at(first.next, end);
     /* [^\r\n\p{L}\p{N}]?\p{L}+ */
-    if (first.class & TOK_LETTER) return skip_letters(first.next, end);
-    if (!is_newline(first.c) && !(first.class & LETTER_OR_NUMBER)) {
-        const char *q = skip_letters(first.next, end);
-        if (q > first.next) return q;
-    }
-    /* \p{N} */
-    if (first.class & TOK_NUMBER) return first.next;
+    if (second.class & TOK_LETTER && !is_newline(first.c)) return skip_letters(second.next, end);
     /* " "?[^\s\p{L}\p{N}]+[\r\n]* */
-    const char *start = first.c == ' ' ? first.next : p;
-    const char *q = skip_other(start, end);
-    if (q > start) return skip_newlines(q, end);
+    if (!(first.class & NOT_OTHER) || (first.c == ' ' && !(second.class & NOT_OTHER)))
+        return skip_newlines(skip_other(first.next, end), end);
     /* \s*[\r\n]+ */
-    q = skip_to_last_newline(p, end);
-    if (q > p) return q;
+    spaces s = look_at_spaces(p, end);
+    if (s.newline > p) return s.newline;
     /* \s+(?!\S)|\s+ */
-    return skip_spaces(p, end);
+    return cut_spaces(&s, p, end);
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
@@ -146,7 +151,8 @@ static const char *gpt2_word(const char *p, const char *end) {
     if (l.class & TOK_NUMBER) return skip_numbers(l.next, end);
     if (!(l.class & TOK_SPACE)) return skip_other(l.next, end);
     /* \s+(?!\S)|\s+ */
-    return skip_spaces(p, end);
+    spaces s = look_at_spaces(p, end);
+    return cut_spaces(&s, p, end);
 }
 
 /* The end of the piece at p: a digit by itself, or the text before the next digit. */

@@ -12,9 +12,9 @@ void tok_ids_free(tok_ids *ids) {
 }
 
 int tok_ids_reserve(tok_ids *ids, size_t more) {
+    if (more <= ids->cap - ids->len) return TN_OK;
     size_t need, bytes, cap = ids->cap ? ids->cap : 64;
     if (tn_add_size(ids->len, more, &need)) return TN_ENOMEM;
-    if (need <= ids->cap) return TN_OK;
     while (cap < need) cap = cap > SIZE_MAX / 2 ? need : 2 * cap;
     if (tn_mul_size(cap, sizeof *ids->data, &bytes)) return TN_ENOMEM;
     int32_t *data = realloc(ids->data, bytes);

@@ -28,9 +28,9 @@ int tok_char_slow(const char *p, const char *end, uint32_t *c) {
     return n;
 }
 
-unsigned tok_class(uint32_t c) {
+unsigned tok_class_slow(uint32_t c) {
     if (c >= CLASS_END) return 0;
-    return class_block[class_index[c >> CLASS_SHIFT]][c & ((1u << CLASS_SHIFT) - 1)];
+    return tok_class_block[class_index[c >> CLASS_SHIFT]][c & ((1u << CLASS_SHIFT) - 1)];
 }
 
 unsigned tok_ccc(uint32_t c) {

@@ -27,7 +27,11 @@ static inline int tok_char(const char *p, const char *end, uint32_t *c) {
     return *c < 0x80 ? 1 : tok_char_slow(p, end, c);
 }
 
-unsigned tok_class(uint32_t c);
+extern const uint8_t tok_class_block[][128]; /* block 0: the classes of ASCII; see unicode_tables.h */
+unsigned tok_class_slow(uint32_t c);
+static inline unsigned tok_class(uint32_t c) {
+    return c < 0x80 ? tok_class_block[0][c] : tok_class_slow(c);
+}
 unsigned tok_ccc(uint32_t c); /* canonical combining class, 0 for starters */
 
 /* Full canonical decomposition of c into out; returns how many code points (1 … 4). */

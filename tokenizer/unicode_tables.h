@@ -6,7 +6,7 @@
  */
 /* clang-format off */
 
-/* Class bits (TOK_LETTER …) of code point c < CLASS_END: class_block[class_index[c >> CLASS_SHIFT]][low bits]. */
+/* Class bits (TOK_LETTER …) of code point c < CLASS_END: tok_class_block[class_index[c >> CLASS_SHIFT]][low bits]. */
 #define CLASS_END 0x323B0
 #define CLASS_SHIFT 7
 static const uint8_t class_index[1608] = {
@@ -66,7 +66,7 @@ static const uint8_t class_index[1608] = {
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 215, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 216,
 };
-static const uint8_t class_block[217][1 << CLASS_SHIFT] = {
+const uint8_t tok_class_block[217][1 << CLASS_SHIFT] = {
     {0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 0, 0, 0, 0, 0, 0, 0,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1,

@@ -118,12 +118,12 @@ def main():
  */
 /* clang-format off */
 
-/* Class bits (TOK_LETTER …) of code point c < CLASS_END: class_block[class_index[c >> CLASS_SHIFT]][low bits]. */
+/* Class bits (TOK_LETTER …) of code point c < CLASS_END: tok_class_block[class_index[c >> CLASS_SHIFT]][low bits]. */
 #define CLASS_END 0x{end:X}
 #define CLASS_SHIFT {shift}""")
     out.append(f"static const uint8_t class_index[{len(index)}] = {{")
     out += rows(str(i) for i in index)
-    out.append(f"}};\nstatic const uint8_t class_block[{len(blocks)}][1 << CLASS_SHIFT] = {{")
+    out.append(f"}};\nconst uint8_t tok_class_block[{len(blocks)}][1 << CLASS_SHIFT] = {{")
     for block in blocks:
         lines = list(rows(str(v) for v in block))
         lines[0] = "    {" + lines[0].lstrip()
