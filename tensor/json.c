@@ -37,10 +37,19 @@ static int wrong(checker *c, const char *expected) {
     return 0;
 }
 
+/* What a byte means to a scan; most bytes of a text mean nothing, and one look at a table passes them by. Bytes
+ * below 0x20 are 0 (NONE) outside strings: only check_string minds them. */
+enum { NONE, QUOTE, BACKSLASH, OPEN, CLOSE, BETWEEN };
+static const unsigned char meaning[256] = {
+    ['"'] = QUOTE,   ['\\'] = BACKSLASH, ['{'] = OPEN,    ['['] = OPEN,     ['}'] = CLOSE,   [']'] = CLOSE,
+    [','] = BETWEEN, [':'] = BETWEEN,    [' '] = BETWEEN, ['\n'] = BETWEEN, ['\t'] = BETWEEN, ['\r'] = BETWEEN,
+};
+
 /* p stands on the opening quote; leaves it behind the closing one. */
 static int check_string(checker *c) {
     for (c->p++; c->p < c->end; c->p++) {
         unsigned char ch = (unsigned char)*c->p;
+        if (ch > '\\') continue; /* small letters and all but ASCII */
         if (ch == '"') {
             c->p++;
             return 1;
@@ -185,26 +194,23 @@ static const char *string_end(const char *p) {
     return p + 1;
 }
 
+static int meaning_at(const char *p) {
+    return meaning[(unsigned char)*p];
+}
+
 /* The end of the value at p, in text that was checked. */
 static const char *value_end(const char *p, const char *end) {
-    int depth = 0;
-    while (p < end) {
-        char ch = *p;
-        if (ch == '"') {
-            p = string_end(p);
-        } else if (ch == '{' || ch == '[') {
-            depth++;
-            p++;
-        } else if (ch == '}' || ch == ']') {
-            depth--;
-            p++;
-        } else if (ch == ',' || ch == ':' || ch == ' ' || ch == '\n' || ch == '\t' || ch == '\r') {
-            p++;
-            continue; /* separators never end a value */
-        } else {
-            while (p < end && !strchr(",]} \n\t\r", *p)) p++;
-        }
-        if (depth == 0) return p;
+    if (*p == '"') return string_end(p);
+    if (meaning_at(p) != OPEN) { /* a number or a word */
+        while (p < end && meaning_at(p) == NONE) p++;
+        return p;
+    }
+    /* In sound text brackets match, so that counting them finds the one that closes the first. */
+    for (int depth = 0; p < end; p++) {
+        int m = meaning_at(p);
+        if (m == OPEN) depth++;
+        if (m == CLOSE && --depth == 0) return p + 1;
+        if (m == QUOTE) p = string_end(p) - 1;
     }
     return end;
 }
@@ -290,6 +296,15 @@ int tn_json_f64(tn_json v, double *out) {
 
 int tn_json_i64(tn_json v, int64_t *out) {
     if (v.kind != TN_JSON_NUMBER || v.len > 64) return 0;
+    if (v.len < 19) { /* plain digits, as nearly always */
+        int64_t n = 0;
+        size_t i = 0;
+        while (i < v.len && is_digit(v.text[i])) n = 10 * n + (v.text[i++] - '0');
+        if (i == v.len) {
+            *out = n;
+            return 1;
+        }
+    }
     char digits[65];
     memcpy(digits, v.text, v.len);
     digits[v.len] = '\0';

@@ -21,21 +21,6 @@ static inline uint64_t hash_pair(int32_t left, int32_t right) {
     return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
 }
 
-int tok_merges_init(tok_merges *m, size_t max_merges, tn_err *e) {
-    *m = (tok_merges){.max = max_merges, .size = 64};
-    if (max_merges >= TOK_MAX_IDS)
-        return tn_fail(e, TN_EFORMAT, "%zu merges are more than the limit of %d", max_merges,
-                       TOK_MAX_IDS - 1);
-    while (m->size < max_merges + max_merges / 2) m->size *= 2;
-    m->merge = malloc((max_merges + 1) * sizeof *m->merge); /* + 1: no merges are no lack of memory */
-    m->slot = calloc(m->size, sizeof *m->slot);
-    m->low = malloc(TOK_LOW_IDS * TOK_LOW_IDS * sizeof *m->low);
-    if (!m->merge || !m->slot || !m->low)
-        return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", max_merges);
-    for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_STEP;
-    return TN_OK;
-}
-
 void tok_merges_free(tok_merges *m) {
     free(m->merge);
     free(m->slot);
@@ -67,14 +52,34 @@ static inline void prefetch_step(const tok_merges *m, int32_t left, int32_t righ
     TOK_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
 }
 
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id) {
-    uint32_t rank = (uint32_t)m->n++;
-    m->merge[rank] = (tok_merge){left, right, id};
-    if ((left | right) < TOK_LOW_IDS)
-        m->low[left * TOK_LOW_IDS + right] = (uint64_t)rank << 32 | (uint32_t)id;
-    else
-        m->slot[find_slot(m, left, right)] =
-            (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
+int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_err *e) {
+    if (m->n == m->cap) {
+        size_t cap = m->cap ? 2 * m->cap : 4096;
+        tok_merge *merge = cap < TOK_MAX_IDS ? realloc(m->merge, cap * sizeof *merge) : NULL;
+        if (!merge) return tn_fail(e, TN_ENOMEM, "no memory for more than %zu merges", m->n);
+        m->merge = merge;
+        m->cap = cap;
+    }
+    m->merge[m->n++] = (tok_merge){left, right, id};
+    return TN_OK;
+}
+
+int tok_merges_seal(tok_merges *m, tn_err *e) {
+    m->size = 64;
+    while (m->size < m->n + m->n / 2) m->size *= 2;
+    m->slot = calloc(m->size, sizeof *m->slot);
+    m->low = malloc(TOK_LOW_IDS * TOK_LOW_IDS * sizeof *m->low);
+    if (!m->slot || !m->low) return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", m->n);
+    for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_STEP;
+    for (uint32_t rank = 0; rank < m->n; rank++) {
+        int32_t left = m->merge[rank].left, right = m->merge[rank].right;
+        if ((left | right) < TOK_LOW_IDS)
+            m->low[left * TOK_LOW_IDS + right] = (uint64_t)rank << 32 | (uint32_t)m->merge[rank].id;
+        else
+            m->slot[find_slot(m, left, right)] =
+                (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
+    }
+    return TN_OK;
 }
 
 /* ---- Short words ---- */

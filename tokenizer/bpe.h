@@ -21,19 +21,19 @@ typedef struct {
  * the table that is searched holds only ranks, with a few bits of the pair's hash that tell most strangers
  * apart; the merges themselves lie in order of rank, the frequent ones side by side. */
 typedef struct {
-    tok_merge *merge; /* [n] of room for max, by rank */
-    size_t n, max;
+    tok_merge *merge; /* [n] of room for cap, by rank */
+    size_t n, cap;
     uint32_t *slot; /* [size] open addressing by the pair: tag << 24 | rank + 1; 0 = free */
     size_t size;    /* a power of two */
     tok_step *low;  /* [TOK_LOW_IDS][TOK_LOW_IDS] steps of pairs of low ids, which single bytes usually have:
                        they are asked for most and need no search */
 } tok_merges;
 
-int tok_merges_init(tok_merges *m, size_t max_merges, tn_err *e);
-void tok_merges_free(tok_merges *m);
-/* Adds the merge that ranks behind all before, at most max_merges of them. Of two of one pair the later
- * counts. */
-void tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id);
+void tok_merges_free(tok_merges *m); /* a zeroed one is fine, and is an empty one */
+/* Adds the merge that ranks behind all before. */
+int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_err *e);
+/* Ends the adding: makes the tables. Of two merges of one pair the later counts. */
+int tok_merges_seal(tok_merges *m, tn_err *e);
 
 /* Working memory for long words, grown as needed and kept from word to word. */
 typedef struct {

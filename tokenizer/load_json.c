@@ -96,12 +96,13 @@ static int load_unk(tok_model *t, tn_json v, tn_err *e) {
 static int load_merge(tok_model *t, uint32_t rank, tn_json v, tn_buf *text, tn_buf *scratch, tn_err *e) {
     tn_buf_clear(text);
     size_t left_len = 0, right_at = 0;
-    if (v.kind == TN_JSON_ARRAY && tn_json_count(v) == 2) {
-        tn_json key, part;
+    if (v.kind == TN_JSON_ARRAY) {
+        tn_json part;
         tn_json_iter it = tn_json_each(v);
-        int ok = tn_json_next(&it, &key, &part) && tn_json_string(part, text);
-        left_len = right_at = text->len;
-        if (!ok || !tn_json_next(&it, &key, &part) || !tn_json_string(part, text)) right_at = 0;
+        int ok = tn_json_next(&it, NULL, &part) && tn_json_string(part, text);
+        left_len = text->len;
+        ok = ok && tn_json_next(&it, NULL, &part) && tn_json_string(part, text);
+        if (ok && !tn_json_next(&it, NULL, &part)) right_at = left_len;
     } else if (tn_json_string(v, text) && text->len > 0) {
         const char *space = memchr(text->data, ' ', text->len);
         if (space) {
@@ -117,7 +118,7 @@ static int load_merge(tok_model *t, uint32_t rank, tn_json v, tn_buf *text, tn_b
 
 static int load_merges(tok_model *t, tn_json list, tn_err *e) {
     if (list.kind != TN_JSON_ARRAY) return tn_fail(e, TN_EFORMAT, "model.merges is missing or no list");
-    int status = tok_merges_init(&t->merges, tn_json_count(list), e);
+    int status = TN_OK;
     tn_buf text = TN_BUF_INIT, scratch = TN_BUF_INIT;
     tn_json key, v;
     uint32_t rank = 0;
@@ -125,7 +126,7 @@ static int load_merges(tok_model *t, tn_json list, tn_err *e) {
         status = load_merge(t, rank++, v, &text, &scratch, e);
     tn_buf_free(&text);
     tn_buf_free(&scratch);
-    return status;
+    return status == TN_OK ? tok_merges_seal(&t->merges, e) : status;
 }
 
 static int load_bpe(tok_model *t, tn_json model, tn_err *e) {

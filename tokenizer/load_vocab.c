@@ -7,7 +7,7 @@
 
 int tok_load_entries(tok_model *t, tn_json vocab, tn_err *e) {
     if (vocab.kind != TN_JSON_OBJECT) return tn_fail(e, TN_EFORMAT, "the vocabulary is missing or no object");
-    int status = tok_vocab_init(&t->vocab, tn_json_count(vocab), e);
+    int status = TN_OK;
     tn_buf text = TN_BUF_INIT;
     tn_json key, value;
     for (tn_json_iter it = tn_json_each(vocab); status == TN_OK && tn_json_next(&it, &key, &value);) {
@@ -23,7 +23,20 @@ int tok_load_entries(tok_model *t, tn_json vocab, tn_err *e) {
             status = tok_vocab_add(&t->vocab, id, text.data, text.len, e);
     }
     tn_buf_free(&text);
-    return status;
+    return status == TN_OK ? tok_vocab_seal(&t->vocab, e) : status;
+}
+
+/* The id of what the newest merge makes. Usually merges stand in the order of what they make, so the id behind
+ * the last one's is tried first: it spares a search. */
+static int32_t find_joined(const tok_model *t, const tn_buf *bytes) {
+    const tok_merges *m = &t->merges;
+    int32_t guess = m->n ? m->merge[m->n - 1].id + 1 : 0;
+    if (guess < t->vocab.n && t->vocab.entry[guess].kind == TOK_WORD) {
+        size_t len;
+        const char *have = tok_vocab_bytes(&t->vocab, guess, &len);
+        if (len == bytes->len && memcmp(have, bytes->data, len) == 0) return guess;
+    }
+    return tok_vocab_find(&t->vocab, bytes->data, bytes->len);
 }
 
 int tok_load_merge(tok_model *t, uint32_t rank, const char *left, size_t left_len, const char *right,
@@ -36,7 +49,7 @@ int tok_load_merge(tok_model *t, uint32_t rank, const char *left, size_t left_le
         scratch->len > middle) {
         a = tok_vocab_find(&t->vocab, scratch->data, middle);
         b = tok_vocab_find(&t->vocab, scratch->data + middle, scratch->len - middle);
-        joined = tok_vocab_find(&t->vocab, scratch->data, scratch->len);
+        joined = find_joined(t, scratch);
     }
     if (scratch->failed) return tn_fail(e, TN_ENOMEM, "no memory for the merges");
     if (a < 0 || b < 0 || joined < 0)
@@ -44,8 +57,7 @@ int tok_load_merge(tok_model *t, uint32_t rank, const char *left, size_t left_le
                        "merge %u (\"%.*s\" \"%.*s\") names a token that is not in the vocabulary",
                        (unsigned)rank, (int)(left_len < 40 ? left_len : 40), left,
                        (int)(right_len < 40 ? right_len : 40), right);
-    tok_merges_add(&t->merges, a, b, joined);
-    return TN_OK;
+    return tok_merges_add(&t->merges, a, b, joined, e);
 }
 
 /* The line at p without its end; *next is where the following one starts. */
@@ -60,9 +72,7 @@ static size_t line_length(const char *p, const char *end, const char **next) {
 /* merges.txt: "left right" a line, in order of rank, below an optional "#version: …". */
 static int load_merges_txt(tok_model *t, const char *p, size_t len, tn_err *e) {
     const char *end = p + len, *next;
-    size_t lines = 1;
-    for (const char *q = p; q < end && (q = memchr(q, '\n', (size_t)(end - q))) != NULL; q++) lines++;
-    int status = tok_merges_init(&t->merges, lines, e);
+    int status = TN_OK;
     tn_buf scratch = TN_BUF_INIT;
     for (uint32_t rank = 0; status == TN_OK && p < end; p = next) {
         size_t n = line_length(p, end, &next);
@@ -76,7 +86,7 @@ static int load_merges_txt(tok_model *t, const char *p, size_t len, tn_err *e) {
         status = tok_load_merge(t, rank++, p, left_len, space + 1, n - left_len - 1, &scratch, e);
     }
     tn_buf_free(&scratch);
-    return status;
+    return status == TN_OK ? tok_merges_seal(&t->merges, e) : status;
 }
 
 int tok_load_vocab(tok_model *t, const char *vocab, size_t vocab_len, const char *merges, size_t merges_len,

@@ -2,6 +2,7 @@
 #include "tokenizer/vocab.h"
 
 #include "tensor/utf8.h"
+#include "tokenizer/swar.h"
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -19,7 +20,8 @@ static int byte_of_letter(uint32_t c) {
 }
 
 int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
-    size_t before = out->len;
+    size_t before = out->len, n = 0;
+    char piece[64]; /* bytes go to the buffer in pieces, not one by one */
     for (const char *p = spelled, *end = spelled + len; p < end;) {
         uint32_t c;
         p += tok_char(p, end, &c);
@@ -28,30 +30,25 @@ int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
             out->len = before;
             return 0;
         }
-        tn_buf_putc(out, (char)byte);
+        if (n == sizeof piece) {
+            tn_buf_add(out, piece, n);
+            n = 0;
+        }
+        piece[n++] = (char)byte;
     }
+    tn_buf_add(out, piece, n);
     return 1;
 }
 
-/* FNV-1a, its high bits mixed down for the power-of-two table. */
-static size_t hash_bytes(const char *bytes, size_t len) {
-    uint64_t h = 14695981039346656037u;
-    for (size_t i = 0; i < len; i++) h = (h ^ (unsigned char)bytes[i]) * 1099511628211u;
-    return (size_t)(h ^ (h >> 32));
-}
-
-int tok_vocab_init(tok_vocab *v, size_t max_words, tn_err *e) {
-    memset(v, 0, sizeof *v);
-    for (int b = 0; b < 256; b++) v->byte_id[b] = -1;
-    if (max_words > TOK_MAX_IDS)
-        return tn_fail(e, TN_EFORMAT, "%zu vocabulary entries are more than the limit of %d", max_words,
-                       TOK_MAX_IDS);
-    v->table_size = 64;
-    while (v->table_size <= 2 * max_words) v->table_size *= 2;
-    v->table = malloc(v->table_size * sizeof *v->table);
-    if (!v->table) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
-    for (size_t i = 0; i < v->table_size; i++) v->table[i] = -1;
-    return TN_OK;
+/* Eight bytes a step; each product carries low bits up, each fold brings them down again. */
+static uint64_t hash_bytes(const char *bytes, size_t len) {
+    uint64_t h = len;
+    for (; len >= 8; bytes += 8, len -= 8) {
+        h = (h ^ tok_load8(bytes)) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+    }
+    h = (h ^ tok_load_upto8(bytes, len)) * 0xd6e8feb86659fd93u;
+    return h ^ h >> 32;
 }
 
 void tok_vocab_free(tok_vocab *v) {
@@ -67,18 +64,18 @@ const char *tok_vocab_bytes(const tok_vocab *v, int32_t id, size_t *len) {
 }
 
 /* The slot of the table that holds the word, or the free one where it belongs. */
-static size_t find_slot(const tok_vocab *v, const char *bytes, size_t len) {
-    size_t mask = v->table_size - 1, slot = hash_bytes(bytes, len) & mask;
-    for (; v->table[slot] >= 0; slot = (slot + 1) & mask) {
-        size_t have;
-        const char *word = tok_vocab_bytes(v, v->table[slot], &have);
-        if (have == len && memcmp(word, bytes, len) == 0) break;
+static tok_slot *find_slot(const tok_vocab *v, uint64_t hash, const char *bytes, size_t len) {
+    size_t mask = v->table_size - 1, at = hash & mask;
+    for (; v->table[at].id >= 0; at = (at + 1) & mask) {
+        if (v->table[at].tag != hash >> 32) continue;
+        const tok_entry *have = &v->entry[v->table[at].id];
+        if (have->len == len && memcmp(v->pool.data + have->start, bytes, len) == 0) break;
     }
-    return slot;
+    return &v->table[at];
 }
 
 int32_t tok_vocab_find(const tok_vocab *v, const char *bytes, size_t len) {
-    return v->table[find_slot(v, bytes, len)];
+    return find_slot(v, hash_bytes(bytes, len), bytes, len)->id;
 }
 
 /* Checks a file's id and makes room for it. */
@@ -121,13 +118,28 @@ int tok_vocab_add(tok_vocab *v, int64_t id, const char *spelled, size_t len, tn_
     }
     status = set_entry(v, id, start, TOK_WORD, e);
     if (status != TN_OK) return status;
-    const char *bytes = v->pool.data + start;
-    size_t n = v->pool.len - start, slot = find_slot(v, bytes, n);
-    if (v->table[slot] >= 0)
-        return tn_fail(e, TN_EFORMAT, "token ids %d and %lld have the same text", (int)v->table[slot],
-                       (long long)id);
-    v->table[slot] = (int32_t)id;
-    if (n == 1) v->byte_id[(unsigned char)*bytes] = (int32_t)id;
+    v->n_words++;
+    return TN_OK;
+}
+
+int tok_vocab_seal(tok_vocab *v, tn_err *e) {
+    for (int b = 0; b < 256; b++) v->byte_id[b] = -1;
+    v->table_size = 64;
+    while (v->table_size < v->n_words + v->n_words / 2) v->table_size *= 2;
+    v->table = malloc(v->table_size * sizeof *v->table);
+    if (!v->table) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
+    for (size_t i = 0; i < v->table_size; i++) v->table[i].id = -1;
+    for (int32_t id = 0; id < v->n; id++) {
+        if (v->entry[id].kind != TOK_WORD) continue;
+        size_t len;
+        const char *bytes = tok_vocab_bytes(v, id, &len);
+        uint64_t hash = hash_bytes(bytes, len);
+        tok_slot *slot = find_slot(v, hash, bytes, len);
+        if (slot->id >= 0)
+            return tn_fail(e, TN_EFORMAT, "token ids %d and %d have the same text", (int)slot->id, (int)id);
+        *slot = (tok_slot){id, (uint32_t)(hash >> 32)};
+        if (len == 1) v->byte_id[(unsigned char)*bytes] = id;
+    }
     return TN_OK;
 }
 

@@ -25,23 +25,30 @@ typedef struct {
     uint8_t kind;
 } tok_entry;
 
+/* A place in the table of words: the id, and bits of the hash that spare most looks at other words' bytes. */
+typedef struct {
+    int32_t id; /* -1 = free */
+    uint32_t tag;
+} tok_slot;
+
 typedef struct {
     int32_t n;        /* largest id + 1 */
     tok_entry *entry; /* [n] of room for cap */
     size_t cap;
     tn_buf pool;          /* the bytes of all tokens */
-    int32_t *table;       /* [table_size] ids of words by the hash of their bytes; -1 = free */
-    size_t table_size;    /* a power of two above twice the number of words */
+    tok_slot *table;      /* [table_size] words by the hash of their bytes; NULL until sealed */
+    size_t table_size;    /* a power of two */
+    size_t n_words;       /* entries of kind TOK_WORD */
     int32_t byte_id[256]; /* the word of each single byte, or -1 */
 } tok_vocab;
 
-/* An empty vocabulary with room for max_words vocabulary entries. */
-int tok_vocab_init(tok_vocab *v, size_t max_words, tn_err *e);
-void tok_vocab_free(tok_vocab *v); /* a zeroed one is fine */
+void tok_vocab_free(tok_vocab *v); /* a zeroed one is fine, and is an empty one */
 
 /* Adds a vocabulary entry as the file spells it (UTF-8, in GPT-2's alphabet). TN_EFORMAT when the id is
- * out of range or taken, or the word is there already. */
+ * out of range or taken. */
 int tok_vocab_add(tok_vocab *v, int64_t id, const char *spelled, size_t len, tn_err *e);
+/* Ends the adding of entries: from now on words can be found. TN_EFORMAT when two are the same. */
+int tok_vocab_seal(tok_vocab *v, tn_err *e);
 
 /* Makes id the added token with this text: a new id, or one whose vocabulary entry has the same bytes. */
 int tok_vocab_add_token(tok_vocab *v, int64_t id, const char *text, size_t len, int special, tn_err *e);
