@@ -37,12 +37,13 @@ static int wrong(checker *c, const char *expected) {
     return 0;
 }
 
-/* What a byte means to a scan; most bytes of a text mean nothing, and one look at a table passes them by. Bytes
- * below 0x20 are 0 (NONE) outside strings: only check_string minds them. */
+/* What a byte means to a scan; most bytes of a text mean nothing, and one look at a table passes them by.
+ * Bytes below 0x20 are 0 (NONE) outside strings: only check_string minds them. */
 enum { NONE, QUOTE, BACKSLASH, OPEN, CLOSE, BETWEEN };
 static const unsigned char meaning[256] = {
-    ['"'] = QUOTE,   ['\\'] = BACKSLASH, ['{'] = OPEN,    ['['] = OPEN,     ['}'] = CLOSE,   [']'] = CLOSE,
-    [','] = BETWEEN, [':'] = BETWEEN,    [' '] = BETWEEN, ['\n'] = BETWEEN, ['\t'] = BETWEEN, ['\r'] = BETWEEN,
+    ['"'] = QUOTE,   ['\\'] = BACKSLASH, ['{'] = OPEN,     ['['] = OPEN,
+    ['}'] = CLOSE,   [']'] = CLOSE,      [','] = BETWEEN,  [':'] = BETWEEN,
+    [' '] = BETWEEN, ['\n'] = BETWEEN,   ['\t'] = BETWEEN, ['\r'] = BETWEEN,
 };
 
 /* p stands on the opening quote; leaves it behind the closing one. */

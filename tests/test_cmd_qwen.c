@@ -114,6 +114,16 @@ static void tokenize_goes_both_ways(void) {
     CHECK_HAS(err, "unknown token id 9999");
 }
 
+static void tokenize_measures_itself(void) {
+    CHECK_INT(test_shell("printf '<|im_end|>' | " QWEN "tokenize --bench --special -m " TINY, out, sizeof out,
+                         err, sizeof err),
+              0);
+    CHECK_HAS(out, "{\"load_s\":");
+    CHECK_HAS(out, "\"encode_s\":");
+    CHECK_HAS(out, "\"mb_s\":");
+    CHECK_HAS(out, "\"bytes\": 10, \"tokens\": 1}");
+}
+
 static void lens_ends_with_the_models_answer(void) {
     went_well(qwen("lens -m " TINY " -p 'a car' --raw --top 1"));
     CHECK_HAS(out, "position ");
@@ -379,6 +389,7 @@ void test_cmd_qwen(void) {
     RUN(wrong_usage_is_exit_2);
     RUN(info_tells_the_shape);
     RUN(tokenize_goes_both_ways);
+    RUN(tokenize_measures_itself);
     RUN(lens_ends_with_the_models_answer);
     RUN(perplexity_is_the_mean_of_its_windows);
     RUN(bench_compares_with_the_machine);

@@ -26,8 +26,8 @@ int tok_load_entries(tok_model *t, tn_json vocab, tn_err *e) {
     return status == TN_OK ? tok_vocab_seal(&t->vocab, e) : status;
 }
 
-/* The id of what the newest merge makes. Usually merges stand in the order of what they make, so the id behind
- * the last one's is tried first: it spares a search. */
+/* The id of what the newest merge makes. Usually merges stand in the order of what they make, so the id
+ * behind the last one's is tried first: it spares a search. */
 static int32_t find_joined(const tok_model *t, const tn_buf *bytes) {
     const tok_merges *m = &t->merges;
     int32_t guess = m->n ? m->merge[m->n - 1].id + 1 : 0;
