@@ -50,13 +50,13 @@ class Context:
         C.llama_memory_clear(self.memory, False)
 
     def decode(self, tokens, positions, sequences=None, logits="last"):
-        """Feeds rows; the logits of which are wanted: "last", "all" or "none"."""
+        """Feeds rows; whose logits are wanted: "last", "all", "none" or a 0 or 1 for each."""
         n = len(tokens)
         self.rows.n_tokens = n
         self._token[:n] = tokens
         self._pos[:n] = positions
-        self._logits[:n] = logits == "all"
-        if logits == "last":
+        self._logits[:n] = logits == "all" if isinstance(logits, str) else logits
+        if isinstance(logits, str) and logits == "last":
             self._logits[n - 1] = 1
         for i in range(n):
             self.rows.seq_id[i][0] = 0 if sequences is None else sequences[i]
@@ -64,7 +64,7 @@ class Context:
             raise SystemExit("llama_decode failed")
 
     def logits(self, n=1):
-        """[n, vocab] of the last call, waiting until they are there."""
+        """[n, vocab] of the n rows wanted of the last call, waiting until they are there."""
         return np.ctypeslib.as_array(C.llama_get_logits(self.p), (n, self.vocab))
 
     def copy_sequence(self, source, target):

@@ -22,25 +22,29 @@ def llama(model, kind):
     job = dict(model=str(path), tokenizer=str(places.MODELS[model] / "tokenizer.json"), text=TEXT, ctx=CTX,
                threads=works.THREADS)
     argv = [places.PYTHON, "bench/side_perplexity.py", json.dumps(job)]
-    return Way("llama.cpp", argv, "perplexity"), path
+    # Its threads wait asleep here: no time is measured, and other programs may want the processor.
+    return Way("llama.cpp", argv, "perplexity", {"OMP_WAIT_POLICY": "passive"}), path
 
 
-def measure():
-    """Everything anew: it takes a minute, and nothing here depends on what else the machine does."""
-    rows = []
+def measure(only):
+    """Measures anew what `only` names ("smollm2-q8"; nothing: all); the rest stays as it was."""
+    rows = {(row["model"], row["kind"], row["side"]): row for row in read_rows(places.QUALITY)}
     for model in MODELS:
         for kind in works.KINDS:
             for make in (ours, llama):
                 way, needed = make(model, kind)
+                name = f"{model}-{kind}"
+                if only and not any(part in name for part in only):
+                    continue
                 if not needed.exists():
-                    say(f"quality: no {way.label} {kind} of {model} ({needed} missing)")
+                    say(f"{name}: no {way.label} ({needed} missing)")
                     continue
                 try:
                     detail, _ = run(way)
                 except Failed as why:
-                    say(f"quality: {way.label} {kind} of {model}: {why}")
+                    say(f"{name}: {way.label}: {why}")
                     continue
-                value = detail[way.key]
-                say(f"quality: {model} {kind} {way.label:10} perplexity {value:.4f}")
-                rows.append(dict(model=model, kind=kind, side=way.label, value=value, detail=detail))
-    write_rows(rows, places.QUALITY)
+                say(f"{name:14} {way.label:10} perplexity {detail[way.key]:.4f}")
+                row = dict(model=model, kind=kind, side=way.label, value=detail[way.key], detail=detail)
+                rows[model, kind, way.label] = row
+                write_rows(rows.values(), places.QUALITY)

@@ -68,7 +68,7 @@ def main():
     for group in groups:
         measure_group(group, a)
     if a.what in ("quality", "all"):
-        quality.measure()
+        quality.measure(a.only)
     if a.what in ("report", "all"):
         report.write()
         say(f"wrote {places.REPORT}")

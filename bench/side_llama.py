@@ -102,11 +102,13 @@ def stories(model, job):
     feed(c, prompts[0][:shared])
     for s in range(1, count):
         c.copy_sequence(0, s)
-    tokens = np.zeros(count, np.int64)
-    for s, p in enumerate(prompts):
-        rest = p[shared:]
-        c.decode(rest, range(shared, len(p)), [s] * len(rest))
-        tokens[s] = c.logits()[0].argmax()
+    rows = [(token, at, s, at == len(p) - 1) for s, p in enumerate(prompts) for at, token in enumerate(p) if at >= shared]
+    tokens = []  # the first of each story
+    for at in range(0, len(rows), PREFILL_ROWS):
+        ids, places, sequences, ends = zip(*rows[at : at + PREFILL_ROWS])
+        c.decode(ids, places, sequences, logits=ends)
+        if any(ends):
+            tokens += c.logits(sum(ends)).argmax(axis=1).tolist()
     positions = np.array([len(p) for p in prompts])
     everyone = list(range(count))
     for _ in range(n - 1):
