@@ -20,7 +20,7 @@
 #include <arm_neon.h>
 #include <string.h>
 
-enum { ROWS = 3, COLS = 2, STEP = 16, HALF = 8 };
+enum { ROWS = 3, COLS = 2, PANEL_ROWS = 4, STEP = TN_LANES, HALF = 8 };
 
 /* 8 weights of `type` at w, at any address, as F32. */
 TN_INLINE void load_weights(float32x4_t wide[2], const unsigned char *w, tn_dtype type) {
@@ -39,6 +39,16 @@ TN_INLINE void load_weights(float32x4_t wide[2], const unsigned char *w, tn_dtyp
     }
 }
 
+/* 4 numbers of x. GCC likes to load all of a step's numbers first, for which there are not enough registers;
+ * the empty instruction, which it may not move past its like, keeps the loads where they are written. */
+TN_INLINE float32x4_t load_x(const float *x) {
+    float32x4_t v = vld1q_f32(x);
+#ifndef __clang__
+    __asm__ volatile("" : "+w"(v));
+#endif
+    return v;
+}
+
 /* One step along k: sum[i*cols + j] += x[i] * w[j]. row_bytes: from one row of w to the next. */
 TN_INLINE void step(float32x4_t sum[][4], size_t rows, size_t cols, tn_dtype type, const float *x, size_t ldx,
                     const unsigned char *w, size_t row_bytes) {
@@ -50,7 +60,7 @@ TN_INLINE void step(float32x4_t sum[][4], size_t rows, size_t cols, tn_dtype typ
         }
         TN_UNROLL for (size_t i = 0; i < rows; i++) {
             TN_UNROLL for (size_t h = 0; h < 2; h++) {
-                const float32x4_t xi = vld1q_f32(x + i * ldx + half * HALF + h * 4);
+                const float32x4_t xi = load_x(x + i * ldx + half * HALF + h * 4);
                 TN_UNROLL for (size_t j = 0; j < cols; j++) {
                     float32x4_t *s = &sum[i * cols + j][half * 2 + h];
                     *s = vfmaq_f32(*s, xi, wide[j][h]);
@@ -115,23 +125,104 @@ TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, siz
         strip(1, type, y, ldy, x, ldx, w, ldw, cols, k);
 }
 
+/* ---- Weights from panels ---- */
+
+/* tn_pack_fn: row after row, so that w is one stream. */
+TN_INLINE void pack(tn_dtype type, float *panel, const unsigned char *w, size_t ldw, size_t k) {
+    const size_t w_size = type == TN_F32 ? 4 : 2;
+    for (size_t j = 0; j < TN_PANEL_COLS; j++, w += ldw * w_size) {
+        float *to = panel + j * STEP;
+        for (size_t t = 0; t < k; t += STEP, to += TN_PANEL_COLS * STEP) {
+            unsigned char rest[STEP * sizeof(float)] = {0}; /* of the row, with zeros up to a whole step */
+            const unsigned char *from = w + t * w_size;
+            if (k - t < STEP) from = memcpy(rest, from, (k - t) * w_size);
+            TN_UNROLL for (size_t half = 0; half < STEP; half += HALF) {
+                float32x4_t wide[2];
+                load_weights(wide, from + half * w_size, type);
+                vst1q_f32(to + half, wide[0]);
+                vst1q_f32(to + half + 4, wide[1]);
+            }
+        }
+    }
+}
+
+/* One step along k of 8 of the 16 lanes: sum[i*cols + j] += x[i] * panel[j]. */
+TN_INLINE void panel_step(float32x4_t sum[][2], const float *x, size_t ldx, const float *panel) {
+    TN_UNROLL for (size_t h = 0; h < 2; h++) {
+        float32x4_t w[TN_PANEL_COLS];
+        TN_UNROLL for (size_t j = 0; j < TN_PANEL_COLS; j++) w[j] = vld1q_f32(panel + j * STEP + h * 4);
+        TN_UNROLL for (size_t i = 0; i < PANEL_ROWS; i++) {
+            const float32x4_t xi = load_x(x + i * ldx + h * 4);
+            TN_UNROLL for (size_t j = 0; j < TN_PANEL_COLS; j++) {
+                float32x4_t *s = &sum[i * TN_PANEL_COLS + j][h];
+                *s = vfmaq_f32(*s, xi, w[j]);
+            }
+        }
+    }
+}
+
+/* tn_panel_fn for all types, the panel being F32. Half of the lanes of 4 x 3 sums are 24 registers: 14 loads
+ * for 24 FMAs, where the tile above needs 20. So lanes 0 to 7 go first along the whole of k, then 8 to 15. */
+static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
+                       float *lanes, int first, int last) {
+    enum { SUMS = PANEL_ROWS * TN_PANEL_COLS };
+    float x_rest[PANEL_ROWS][STEP] = {{0}};
+    const size_t whole = k / STEP * STEP;
+    for (size_t i = 0; i < PANEL_ROWS && whole < k; i++)
+        memcpy(x_rest[i], x + i * ldx + whole, (k - whole) * sizeof *x);
+
+    for (size_t half = 0; half < STEP; half += HALF) {
+        float32x4_t sum[SUMS][2];
+        TN_UNROLL for (size_t i = 0; i < SUMS; i++) {
+            TN_UNROLL for (size_t h = 0; h < 2; h++) {
+                sum[i][h] = first ? vdupq_n_f32(0) : vld1q_f32(lanes + i * STEP + half + h * 4);
+            }
+        }
+        const float *w = panel + half;
+        for (size_t t = 0; t < whole; t += STEP, w += TN_PANEL_COLS * STEP)
+            panel_step(sum, x + t + half, ldx, w);
+        if (whole < k) panel_step(sum, x_rest[0] + half, STEP, w);
+        TN_UNROLL for (size_t i = 0; i < SUMS; i++) {
+            TN_UNROLL for (size_t h = 0; h < 2; h++) vst1q_f32(lanes + i * STEP + half + h * 4, sum[i][h]);
+        }
+    }
+    if (!last) return;
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        for (size_t j = 0; j < TN_PANEL_COLS; j++, lanes += STEP) {
+            float32x4_t sum[4];
+            TN_UNROLL for (size_t q = 0; q < 4; q++) sum[q] = vld1q_f32(lanes + q * 4);
+            y[i * ldy + j] = fold(sum);
+        }
+}
+
+/* ---- The types ---- */
+
 static void tile_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
                      size_t cols, size_t k) {
     any_tile(TN_F32, y, ldy, x, ldx, w, ldw, rows, cols, k);
+}
+static void pack_f32(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F32, panel, w, ldw, k);
 }
 
 static void tile_f16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t rows,
                      size_t cols, size_t k) {
     any_tile(TN_F16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
+static void pack_f16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_F16, panel, w, ldw, k);
+}
 
 static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw,
                       size_t rows, size_t cols, size_t k) {
     any_tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
+static void pack_bf16(float *panel, const void *w, size_t ldw, size_t k) {
+    pack(TN_BF16, panel, w, ldw, k);
+}
 
-const tn_tile tn_neon_f32 = {tile_f32, ROWS, 4, NULL, NULL, 0};
-const tn_tile tn_neon_f16 = {tile_f16, ROWS, 2, NULL, NULL, 0};
-const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, 2, NULL, NULL, 0};
+const tn_tile tn_neon_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS};
+const tn_tile tn_neon_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS};
+const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS};
 
 #endif
