@@ -1,6 +1,6 @@
 /* Rows in, blocks of 8- or 4-bit integers and their scales out (row_writer.h). Threads share a chunk's blocks
  * and each block is one thread's, so the bytes do not depend on how many there are. */
-#include "convert/quantize_block.h"
+#include "tensor/quantize.h"
 #include "convert/row_writer.h"
 
 #include "tensor/kernels.h"
@@ -39,7 +39,7 @@ static void quantize_blocks(void *ctx, size_t begin, size_t end) {
         for (size_t i = 0; i < n * c->cols; i++)
             if (!isfinite(x[i])) c->bad[b] = x[i];
         if (c->bad[b] == 0)
-            convert_quantize_block(c->data + b * c->data_bytes, c->scales + b * c->scale_bytes, x, n, c->cols,
+            tn_quantize_block(c->data + b * c->data_bytes, c->scales + b * c->scale_bytes, x, n, c->cols,
                                    c->bits, c->group, c->padded + b * kpad, c->w + b * kpad);
     }
 }

@@ -49,7 +49,7 @@ static int open_all(job *j, tn_err *e) {
     o.exec = j->exec;
     o.context = PROMPT + j->tokens;
     code = qwen_state_new(&j->state, j->model, &o, e);
-    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->model, e);
+    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->exec, j->model, e);
     if (code) return code;
     size_t bytes = sae_steer_bytes(&j->sae.model, 0, PROMPT);
     if (!(j->block = malloc(bytes))) return tn_fail(e, TN_ENOMEM, "out of memory");

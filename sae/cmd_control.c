@@ -138,7 +138,7 @@ static int open_all(job *j, tn_err *e) {
     if (!code) code = writer_open(&j->w, j->s.model, j->s.threads, e);
     size_t longest = 0;
     if (!code) code = encode_prompts(&j->w, &j->questions, 0, NULL, j->prompt_ids, &longest, e);
-    if (!code) code = placed_sae_open(&j->sae, j->s.sae_dir, NULL, j->w.text.model, e);
+    if (!code) code = placed_sae_open(&j->sae, j->s.sae_dir, NULL, j->w.exec, j->w.text.model, e);
     if (!code) code = prepare_features(j, e);
     if (code) return code;
     j->max_rows = qwen_opts_default(j->w.text.model).chunk;

@@ -133,7 +133,7 @@ static sae_effect_doc rows_of(const job *j, const document *d) {
 
 static int open_all(job *j, tn_err *e) {
     int code = writer_open(&j->w, j->model, j->threads, e);
-    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->w.text.model, e);
+    if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->w.exec, j->w.text.model, e);
     if (!code) code = j->prompts_path ? read_stories(j, e) : read_text(j, e);
     if (code) return code;
     size_t longest = 0;

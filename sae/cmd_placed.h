@@ -17,6 +17,7 @@ typedef struct {
 
 /* Opens the SAE of `dir`, its encoder as `encoder` ("f32", "bf16", "q8"; NULL: "f32"), and finds the place
  * its hook_name tells in m. After a failure there is nothing to free; after success sae_free(&s->model). */
-int placed_sae_open(placed_sae *s, const char *dir, const char *encoder, const qwen_model *m, tn_err *e);
+int placed_sae_open(placed_sae *s, const char *dir, const char *encoder, tn_exec ex, const qwen_model *m,
+                    tn_err *e);
 
 #endif

@@ -58,7 +58,7 @@ static int open_saes(job *j, tn_err *e) {
     for (int i = 0; i < j->sae_dirs.count; i++) {
         placed_sae *s = &j->saes[i];
         const char *dir = j->sae_dirs.items[i];
-        int code = placed_sae_open(s, dir, j->encoder, j->w.text.model, e);
+        int code = placed_sae_open(s, dir, j->encoder, j->w.exec, j->w.text.model, e);
         if (code) return code;
         j->n_saes++;
         size_t bytes = sae_steer_bytes(&s->model, 1, j->max_rows);

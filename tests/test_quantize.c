@@ -2,7 +2,7 @@
  * format. */
 #include "tests/test.h"
 
-#include "convert/quantize_block.h"
+#include "tensor/quantize.h"
 #include "qwen/qwen.h"
 #include "tensor/mat_file.h"
 #include "tensor/rng.h"
@@ -22,7 +22,7 @@ static void golden_bytes_of_8_bits(void) {
     for (int k = 0; k < 34; k++) x[0][k] = 127;
     x[0][5] = -128;
     x[1][33] = 64;
-    convert_quantize_block(data, scales, x[0], 2, 34, 8, 32, padded, w);
+    tn_quantize_block(data, scales, x[0], 2, 34, 8, 32, padded, w);
     /* group 0: extreme -128, scale 1. Group 1: row 0 has 127 and 127, row 1 has 0 and 64. */
     CHECK_INT(tn_load_u16(scales), 0x3F80);           /* 1.0 */
     CHECK_INT(tn_load_u16(scales + 2), 0);            /* row 1, group 0: all zeros */
@@ -46,7 +46,7 @@ static void golden_bytes_of_4_bits(void) {
     int8_t w[32];
     unsigned char data[4 * 64], scales[16 * 2];
     memcpy(x[3], row, sizeof row);
-    convert_quantize_block(data, scales, x[0], 4, 8, 4, 32, padded, w);
+    tn_quantize_block(data, scales, x[0], 4, 8, 4, 32, padded, w);
     CHECK_INT(tn_load_u16(scales + 3 * 2), 0x3F00); /* 0.5 */
     CHECK_INT(data[12], 0xB0);                      /* columns 0 and 4: -8 + 8, 3 + 8 */
     CHECK_INT(data[13], 0xCF);                      /* columns 1 and 5: 7 + 8, 4 + 8 */
@@ -67,7 +67,7 @@ static double block_error(const float *x, size_t rows, size_t cols, int bits, si
     static unsigned char data[ROWS * (MAX_COLS + 32)], scales[ROWS * (MAX_COLS / 32 + 1) * 2];
     static float back[ROWS * MAX_COLS], padded[MAX_COLS + 32];
     static int8_t w[MAX_COLS + 32];
-    convert_quantize_block(data, scales, x, rows, cols, bits, group, padded, w);
+    tn_quantize_block(data, scales, x, rows, cols, bits, group, padded, w);
     const tn_mat m = {data, TN_U8, rows, cols, bits, group, scales};
     int ok = 1;
     for (size_t r = 0; r < rows; r++) {
@@ -101,12 +101,12 @@ static void values_come_back(void) {
 static void extremes(void) {
     float x[64] = {0};
     int8_t w[64];
-    CHECK(convert_quantize_group(w, x, 64, 8) == 0 && w[63] == 0);
+    CHECK(tn_quantize_group(w, x, 64, 8) == 0 && w[63] == 0);
     x[7] = -1e-20f; /* too small to be told from zero */
-    CHECK(convert_quantize_group(w, x, 64, 4) == 0 && w[7] == 0);
+    CHECK(tn_quantize_group(w, x, 64, 4) == 0 && w[7] == 0);
     x[7] = 3e18f;
     for (int bits = 4; bits <= 8; bits += 4) {
-        const float scale = convert_quantize_group(w, x, 64, bits);
+        const float scale = tn_quantize_group(w, x, 64, bits);
         CHECK_NEAR(scale * (float)w[7] / 3e18f, 1, 0.004);
         CHECK_INT(w[6], 0);
     }

@@ -1,6 +1,7 @@
 /* The SAE model and its SAELens directory. */
 #include "sae/sae.h"
 #include "sae/round.h"
+#include "tensor/rng.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -103,15 +104,43 @@ static void rounded_encoder(void) {
     tn_err e = {0};
     float x[D] = {0.3f, -1.2f, 0.7f}, z[F], want_z[F];
     for (int i = 0; i < F * D; i++) want.w_enc[i] = tn_bf16_to_f32(tn_f32_to_bf16(want.w_enc[i]));
-    CHECK_INT(sae_round_encoder(&s, "bf16", &e), TN_OK);
+    CHECK_INT(sae_round_encoder(&s, "bf16", 1, &e), TN_OK);
     void *scratch = malloc(sae_encode_scratch(&s, 1));
     sae_encode(&s, ex, x, 1, z, scratch);
     sae_encode(&want, ex, x, 1, want_z, scratch);
     CHECK(memcmp(z, want_z, sizeof z) == 0);
-    CHECK_INT(sae_round_encoder(&s, "q5", &e), TN_EARG);
+    CHECK_INT(sae_round_encoder(&s, "q5", 1, &e), TN_EARG);
     free(scratch);
     sae_free(&s);
     sae_free(&want);
+}
+
+/* In 8 bits the latents stay close to the exact ones, and are the same bits however many threads rounded. */
+static void encoder_in_8_bits(void) {
+    enum { WIDTH = 70, LATENTS = 301 };
+    static float x[WIDTH], want[LATENTS], z[2][LATENTS];
+    tn_rng r = tn_rng_seed(3);
+    sae_model s[2];
+    tn_err e = {0};
+    for (int k = 0; k < WIDTH; k++) x[k] = tn_rng_normal(&r);
+    for (int t = 0; t < 2; t++) {
+        s[t] = make(WIDTH, LATENTS, 0);
+        tn_rng weights = tn_rng_seed(4);
+        for (int i = 0; i < WIDTH * LATENTS; i++) s[t].w_enc[i] = 0.1f * tn_rng_normal(&weights);
+        void *scratch = malloc(sae_encode_scratch(&s[t], 1));
+        sae_encode(&s[t], tn_exec_make(NULL, 1), x, 1, want, scratch);
+        CHECK_INT(sae_round_encoder(&s[t], "q8", 1 + 2 * t, &e), TN_OK);
+        sae_encode(&s[t], tn_exec_make(NULL, 1), x, 1, z[t], scratch);
+        free(scratch);
+        sae_free(&s[t]);
+    }
+    double error = 0, size = 0;
+    for (int i = 0; i < LATENTS; i++) {
+        error += pow((double)z[0][i] - (double)want[i], 2);
+        size += pow((double)want[i], 2);
+    }
+    CHECK(size > 1 && error < 1e-4 * size && error > 0);
+    CHECK(memcmp(z[0], z[1], sizeof want) == 0);
 }
 
 static void encode_keeps_nan(void) {
@@ -305,6 +334,7 @@ void test_sae(void) {
     RUN(identity_sae);
     RUN(encode_keeps_nan);
     RUN(rounded_encoder);
+    RUN(encoder_in_8_bits);
     RUN(weights_must_be_finite);
     RUN(same_bits_for_any_threads);
     RUN(save_and_open);

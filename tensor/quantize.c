@@ -1,4 +1,4 @@
-/* Quantising floats (quantize_block.h).
+/* Quantising floats (quantize.h).
  *
  * Of the integers -128 … 127 or -8 … 7 the lowest has the largest magnitude, so the group's extreme value
  * goes there:
@@ -9,7 +9,7 @@
  * them better by chance: c runs over a fixed ladder, and what has the least sum of (x - w * scale)^2 wins,
  * the first when several do. Nothing but the weights is looked at, so the result does not depend on any text.
  */
-#include "convert/quantize_block.h"
+#include "tensor/quantize.h"
 
 #include "tensor/kernels.h"
 
@@ -54,7 +54,7 @@ static float squared_error(const range *r, const float *x, size_t n, float scale
     return sum;
 }
 
-float convert_quantize_group(int8_t *w, const float *x, size_t n, int bits) {
+float tn_quantize_group(int8_t *w, const float *x, size_t n, int bits) {
     const range r = range_of(bits);
     float extreme = 0; /* of the largest magnitude, with its sign */
     for (size_t i = 0; i < n; i++)
@@ -87,8 +87,8 @@ static void place_row(unsigned char *data, const int8_t *w, size_t kpad, size_t 
             data[k / 8 * 64 + r * 4 + i] = (unsigned char)((w[k + i] + 8) | (w[k + 4 + i] + 8) << 4);
 }
 
-void convert_quantize_block(unsigned char *data, unsigned char *scales, const float *x, size_t rows,
-                            size_t cols, int bits, size_t group, float *padded, int8_t *w) {
+void tn_quantize_block(unsigned char *data, unsigned char *scales, const float *x, size_t rows, size_t cols,
+                       int bits, size_t group, float *padded, int8_t *w) {
     const size_t kpad = tn_q_pad(cols), groups = tn_q_groups(kpad, group);
     memset(padded, 0, kpad * sizeof *padded);
     for (size_t r = 0; r < TN_Q_ROWS; r++) {
@@ -99,7 +99,7 @@ void convert_quantize_block(unsigned char *data, unsigned char *scales, const fl
         for (size_t g = 0; g < groups; g++) {
             const size_t begin = g * group, left = kpad - begin;
             const float scale =
-                convert_quantize_group(w + begin, padded + begin, left < group ? left : group, bits);
+                tn_quantize_group(w + begin, padded + begin, left < group ? left : group, bits);
             tn_store_u16(scales + (g * TN_Q_ROWS + r) * 2, tn_f32_to_bf16(scale));
         }
         place_row(data, w, kpad, r, bits);
