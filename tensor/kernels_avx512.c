@@ -5,6 +5,10 @@
  * lanes that exist are loaded and stored. Where scalar code does a multiplication and an addition this
  * file does the same two (no FMA), so axpy, add, rope and adam give the scalar tier's bits. Sums and exp
  * use FMA and have the bits of the avx2 tier.
+ *
+ * VDPBF16PS, the product of two registers of BF16, is not used: it would round x to 8 bits of mantissa, and
+ * with weights that are floats the arithmetic stays F32. Nor is it faster everywhere: some processors do two
+ * multiply-adds with it in the time of one in F32, others one.
  */
 #include "tensor/kernels_tier.h"
 

@@ -22,8 +22,8 @@
  * No lane ever meets another, so nothing is folded, and an element of y has one order of additions - group by
  * group - whatever the tile, the number of rows or the cuts for the caches.
  *
- * Caches. A chunk is BLOCKS blocks of CHUNK columns, or of one group if that is longer: it stays in the first
- * cache while all rows of x pass by, and its totals wait in y for the next chunk.
+ * Caches. A chunk is BLOCKS blocks of CHUNK columns, or of one group if that is longer: it stays in the
+ * second cache while all rows of x pass by, and its totals wait in y for the next chunk.
  *
  *     blocks      columns 0 … CHUNK-1   CHUNK … 2 CHUNK-1
  *     0, 1, 2     chunk 0               chunk 1              …      while the tiles of one chunk compute,
@@ -36,7 +36,7 @@
 
 #include <string.h>
 
-enum { CHUNK = 256, LINE = 64 };
+enum { CHUNK = 1024, LINE = 64 };
 
 typedef struct {
     float *y; /* [n, ldy] */
