@@ -7,8 +7,8 @@
  * use FMA and have the bits of the avx2 tier.
  *
  * VDPBF16PS, the product of two registers of BF16, is not used: it would round x to 8 bits of mantissa, and
- * with weights that are floats the arithmetic stays F32. Nor is it faster everywhere: some processors do two
- * multiply-adds with it in the time of one in F32, others one.
+ * with weights that are floats the arithmetic stays F32. Nor is it faster everywhere: per second some
+ * processors do twice the multiply-adds of F32 with it, others half.
  */
 #include "tensor/kernels_tier.h"
 
