@@ -6,8 +6,9 @@
  * token while the mass of those before it is below p; min-p (Nguyen et al. 2024, arXiv:2407.01082) keeps
  * p >= min_p * largest p.
  *
- * Sorting 150,000 logits for every token would be slow, so nothing is sorted before what cannot survive is
- * dropped. Among equals the lower id comes first, so the result is the same everywhere.
+ * Sorting 150,000 logits for every token would be slow, so candidates are gathered only from what can
+ * survive, and top-p takes them off a heap until it has enough. Among equals the lower id comes first, so the
+ * result is the same everywhere.
  */
 #include "qwen/sample.h"
 #include "tensor/arena.h"
@@ -36,8 +37,7 @@ int qwen_sampling_check(const qwen_sampling *p, tn_err *e) {
 }
 
 static void carve(qwen_sampler *s, size_t vocab, tn_arena *a) {
-    s->probs = tn_arena_take(a, vocab, sizeof *s->probs);
-    s->order = tn_arena_take(a, vocab, sizeof *s->order);
+    s->pool = tn_arena_take(a, vocab, sizeof *s->pool);
     s->seen = tn_arena_take(a, vocab, 1);
 }
 
@@ -52,16 +52,20 @@ size_t qwen_sampler_bytes(int vocab) {
 
 int qwen_sampler_init(qwen_sampler *s, const qwen_sampling *params, int vocab, void *mem, size_t cap,
                       tn_err *e) {
-    int rc = qwen_sampling_check(params, e);
-    if (rc) return rc;
     size_t need = qwen_sampler_bytes(vocab);
     if (need == 0) return tn_fail(e, TN_EARG, "a sampler for a vocabulary of %d", vocab);
     if (!mem || cap < need)
         return tn_fail(e, TN_ENOMEM, "the sampler needs %zu bytes, the block has %zu", need, mem ? cap : 0);
-    s->params = *params;
-    s->vocab = vocab;
     tn_arena a = tn_arena_on(mem, cap);
     carve(s, (size_t)vocab, &a);
+    return qwen_sampler_place(s, params, vocab, s->seen, s->pool, e);
+}
+
+int qwen_sampler_place(qwen_sampler *s, const qwen_sampling *params, int vocab, unsigned char *seen,
+                       qwen_candidate *pool, tn_err *e) {
+    int rc = qwen_sampling_check(params, e);
+    if (rc) return rc;
+    *s = (qwen_sampler){.params = *params, .vocab = vocab, .seen = seen, .pool = pool};
     qwen_sampler_reset(s, params->seed);
     return TN_OK;
 }
@@ -75,120 +79,139 @@ void qwen_sampler_accept(qwen_sampler *s, int32_t token) {
     if (token >= 0 && token < s->vocab) s->seen[token] = 1;
 }
 
-/* ---- A heap of ids whose root is the weakest ---- */
+/* ---- Heaps of candidates ---- */
 
-/* Token a comes after token b in the order of choice: smaller value, or the higher id among equals. */
-static int weaker(const float *value, int32_t a, int32_t b) {
-    return value[a] < value[b] || (value[a] == value[b] && a > b);
+/* a comes after b in the order of choice: smaller weight, or the higher id among equals. */
+static int weaker(qwen_candidate a, qwen_candidate b) {
+    return a.weight < b.weight || (a.weight == b.weight && a.id > b.id);
 }
 
-/* Restores the heap id [n] below position i. */
-static void sift_down(int32_t *id, int n, int i, const float *value) {
-    int32_t moving = id[i];
+/* Which candidate is a heap's root. */
+typedef enum { WEAKEST, STRONGEST } root_kind;
+
+/* a belongs above b. */
+static int above(qwen_candidate a, qwen_candidate b, root_kind root) {
+    return root == WEAKEST ? weaker(a, b) : weaker(b, a);
+}
+
+/* Restores the heap c [n] below position i. */
+static void sift_down(qwen_candidate *c, int n, int i, root_kind root) {
+    qwen_candidate moving = c[i];
     for (int child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && weaker(value, id[child + 1], id[child])) child++;
-        if (!weaker(value, id[child], moving)) break;
-        id[i] = id[child];
+        if (child + 1 < n && above(c[child + 1], c[child], root)) child++;
+        if (!above(c[child], moving, root)) break;
+        c[i] = c[child];
     }
-    id[i] = moving;
+    c[i] = moving;
 }
 
-static void make_heap(int32_t *id, int n, const float *value) {
-    for (int i = n / 2; i-- > 0;) sift_down(id, n, i, value);
-}
-
-/* Heap sort, strongest first. */
-static void sort_ids(int32_t *id, int n, const float *value) {
-    make_heap(id, n, value);
-    while (n-- > 1) {
-        int32_t weakest = id[0];
-        id[0] = id[n];
-        id[n] = weakest;
-        sift_down(id, n, 0, value);
-    }
+static void make_heap(qwen_candidate *c, int n, root_kind root) {
+    for (int i = n / 2; i-- > 0;) sift_down(c, n, i, root);
 }
 
 /* ---- The filters ---- */
 
-/* s->probs = logits with the penalty applied. */
-static void penalise(qwen_sampler *s, const float *logits) {
-    float penalty = s->params.repeat_penalty;
-    for (int i = 0; i < s->vocab; i++) {
-        float l = logits[i];
-        s->probs[i] = !s->seen[i] ? l : l < 0 ? l * penalty : l / penalty;
-    }
+/* A logit with the penalty applied. */
+static float penalised(const qwen_sampler *s, const float *logits, int32_t id) {
+    float l = logits[id], penalty = s->params.repeat_penalty;
+    return !s->seen[id] ? l : l < 0 ? l * penalty : l / penalty;
 }
 
-static int32_t strongest(const qwen_sampler *s) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < s->vocab; i++)
-        if (s->probs[i] > s->probs[best]) best = i;
+static qwen_candidate strongest(const qwen_sampler *s, const float *logits) {
+    qwen_candidate best = {penalised(s, logits, 0), 0};
+    for (int32_t i = 1; i < s->vocab; i++) {
+        float l = penalised(s, logits, i);
+        if (l > best.weight) best = (qwen_candidate){l, i};
+    }
     return best;
 }
 
-/* The k-th largest of s->probs, 0 < k < vocab: a heap of the k best so far, whose root is the bar. */
-static float kth_largest(qwen_sampler *s, int k) {
-    for (int32_t i = 0; i < k; i++) s->order[i] = i;
-    make_heap(s->order, k, s->probs);
+/* The k-th largest logit, 0 < k < vocab: a heap of the k best so far, whose root is the bar. */
+static float kth_largest(qwen_sampler *s, const float *logits, int k) {
+    for (int32_t i = 0; i < k; i++) s->pool[i] = (qwen_candidate){penalised(s, logits, i), i};
+    make_heap(s->pool, k, WEAKEST);
     for (int32_t i = k; i < s->vocab; i++) {
-        if (!weaker(s->probs, s->order[0], i)) continue;
-        s->order[0] = i;
-        sift_down(s->order, k, 0, s->probs);
+        float l = penalised(s, logits, i);
+        if (!(s->pool[0].weight < l)) continue;
+        s->pool[0] = (qwen_candidate){l, i};
+        sift_down(s->pool, k, 0, WEAKEST);
     }
-    return s->probs[s->order[0]];
+    return s->pool[0].weight;
 }
 
-/* s->probs = exp((logit - largest) / temperature), 0 below the top-k bar. Returns the sum. */
-static double weigh(qwen_sampler *s, float largest) {
-    int k = s->params.top_k;
-    float bar = k > 0 && k < s->vocab ? kth_largest(s, k) : -INFINITY;
-    double mass = 0;
-    for (int i = 0; i < s->vocab; i++) {
-        s->probs[i] = s->probs[i] >= bar ? expf((s->probs[i] - largest) / s->params.temperature) : 0;
-        mass += (double)s->probs[i];
-    }
-    return mass;
-}
-
-/* Puts the ids that survive every filter into s->order; returns how many, *mass is their sum of s->probs. */
-static int choose_candidates(qwen_sampler *s, double *mass) {
-    double top_p = (double)s->params.top_p;
-    /* Weights are relative to the largest, which is 1, so min-p is a plain bar. Tokens that each weigh less
-     * than (1 - p) / vocab of the mass weigh less than 1 - p together: top-p would drop them all. */
-    double bar = (double)s->params.min_p;
-    if (top_p < 1) bar = fmax(bar, (1 - top_p) / s->vocab * *mass);
-
-    int n = 0;
-    double kept = 0;
+/* s->pool = every id that top-k keeps, with weight exp((logit - largest) / temperature); returns how many,
+ * *mass is their sum. */
+static int weigh(qwen_sampler *s, const float *logits, float largest, double *mass) {
+    int k = s->params.top_k, n = 0;
+    float bar = k > 0 && k < s->vocab ? kth_largest(s, logits, k) : -INFINITY;
+    *mass = 0;
     for (int32_t i = 0; i < s->vocab; i++) {
-        if (!(s->probs[i] > 0) || (double)s->probs[i] < bar) continue;
-        s->order[n++] = i;
-        kept += (double)s->probs[i];
+        float l = penalised(s, logits, i);
+        if (!(l >= bar)) continue;
+        float weight = expf((l - largest) / s->params.temperature);
+        *mass += (double)weight;
+        if (weight > 0) s->pool[n++] = (qwen_candidate){weight, i};
     }
-    if (top_p < 1) {
-        double limit = top_p * *mass;
-        int all = n;
-        sort_ids(s->order, n, s->probs);
-        for (n = 0, kept = 0; n < all && kept < limit; n++) kept += (double)s->probs[s->order[n]];
-    }
-    *mass = kept;
     return n;
 }
 
-int32_t qwen_sampler_next(qwen_sampler *s, const float *logits) {
-    penalise(s, logits);
-    int32_t token = strongest(s);
-    if (s->params.temperature > 0) {
-        double mass = weigh(s, s->probs[token]);
-        int n = choose_candidates(s, &mass);
-        double target = (double)tn_rng_uniform(&s->rng) * mass;
-        /* Rounding may leave the target unreached: then the last candidate is meant. With logits that are
-         * no numbers there are no candidates, and the strongest stays. */
-        for (int i = 0; i < n && target >= 0; i++) {
-            token = s->order[i];
-            target -= (double)s->probs[token];
-        }
+/* Drops those of s->pool [n] that weigh less than `bar`; returns how many are left, *kept is their sum. */
+static int drop_below(qwen_sampler *s, int n, double bar, double *kept) {
+    int left = 0;
+    *kept = 0;
+    for (int i = 0; i < n; i++) {
+        if ((double)s->pool[i].weight < bar) continue;
+        *kept += (double)s->pool[i].weight;
+        s->pool[left++] = s->pool[i];
     }
+    return left;
+}
+
+/* Takes the strongest of s->pool [n] until they weigh `limit` together, which is *kept then. They lie at the
+ * end of the pool, the first taken last; returns how many. */
+static int take_until(qwen_sampler *s, int n, double limit, double *kept) {
+    int taken = 0;
+    make_heap(s->pool, n, STRONGEST);
+    for (*kept = 0; taken < n && *kept < limit; taken++) {
+        qwen_candidate best = s->pool[0];
+        *kept += (double)best.weight;
+        s->pool[0] = s->pool[n - 1 - taken];
+        s->pool[n - 1 - taken] = best;
+        sift_down(s->pool, n - 1 - taken, 0, STRONGEST);
+    }
+    return taken;
+}
+
+/* One draw among the tokens that every filter keeps; `fallback` when there are none. */
+static int32_t draw(qwen_sampler *s, const float *logits, qwen_candidate fallback) {
+    double mass, kept, top_p = (double)s->params.top_p;
+    int n = weigh(s, logits, fallback.weight, &mass), step = 1;
+    /* Weights are relative to the largest, which is 1, so min-p is a plain bar. Tokens that each weigh less
+     * than (1 - p) / vocab of the mass weigh less than 1 - p together: top-p would drop them all. */
+    double bar = (double)s->params.min_p;
+    if (top_p < 1) bar = fmax(bar, (1 - top_p) / s->vocab * mass);
+    n = drop_below(s, n, bar, &kept);
+    const qwen_candidate *c = s->pool;
+    if (top_p < 1) {
+        int all = n;
+        n = take_until(s, all, top_p * mass, &kept);
+        c = s->pool + all - 1;
+        step = -1;
+    }
+    double target = (double)tn_rng_uniform(&s->rng) * kept;
+    int32_t token = fallback.id;
+    /* Rounding may leave the target unreached: then the last candidate is meant. With logits that are no
+     * numbers there are no candidates. */
+    for (int i = 0; i < n && target >= 0; i++, c += step) {
+        token = c->id;
+        target -= (double)c->weight;
+    }
+    return token;
+}
+
+int32_t qwen_sampler_next(qwen_sampler *s, const float *logits) {
+    qwen_candidate best = strongest(s, logits);
+    int32_t token = s->params.temperature > 0 ? draw(s, logits, best) : best.id;
     qwen_sampler_accept(s, token);
     return token;
 }

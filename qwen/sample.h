@@ -19,20 +19,28 @@ typedef struct {
 qwen_sampling qwen_sampling_default(void); /* greedy, seed 42 */
 int qwen_sampling_check(const qwen_sampling *p, tn_err *e);
 
+/* A token that may be chosen. */
+typedef struct {
+    float weight;
+    int32_t id;
+} qwen_candidate;
+
 typedef struct {
     qwen_sampling params;
     tn_rng rng;
     int vocab;
-    float *probs;        /* [vocab] scratch, in the caller's block */
-    int32_t *order;      /* [vocab] scratch */
-    unsigned char *seen; /* [vocab] 1 for ids in prompt or output */
+    unsigned char *seen;  /* [vocab] 1 for ids in prompt or output */
+    qwen_candidate *pool; /* [vocab] scratch of one call */
 } qwen_sampler;
 
-/* Scratch for a vocabulary of `vocab`, carved from the caller's block. Order of the filters: penalty,
+/* A sampler for a vocabulary of `vocab`, carved from the caller's block. Order of the filters: penalty,
  * temperature, top-k, top-p, min-p (as in HF transformers). */
 size_t qwen_sampler_bytes(int vocab);
 int qwen_sampler_init(qwen_sampler *s, const qwen_sampling *params, int vocab, void *mem, size_t cap,
                       tn_err *e);
+/* The same on the caller's seen [vocab] and pool [vocab]; samplers that take turns may share a pool. */
+int qwen_sampler_place(qwen_sampler *s, const qwen_sampling *params, int vocab, unsigned char *seen,
+                       qwen_candidate *pool, tn_err *e);
 void qwen_sampler_reset(qwen_sampler *s, uint64_t seed);  /* forgets seen tokens, reseeds */
 void qwen_sampler_accept(qwen_sampler *s, int32_t token); /* mark as seen */
 /* The next token; marks it as seen. logits [vocab] are read only. */
