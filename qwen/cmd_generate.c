@@ -1,5 +1,6 @@
 /* qwen generate: answers one prompt, streamed, or a file of prompts, resumable. */
 #include "qwen/commands.h"
+#include "qwen/batch.h"
 #include "qwen/cmd_stories.h"
 #include "tensor/json.h"
 #include "tensor/os.h"
@@ -20,7 +21,7 @@ static const char summary[] = "Answers a prompt and prints the text as it is wri
 typedef struct {
     cmd_common common;
     const char *prompt, *jsonl, *out, *system;
-    int max_new, raw, context;
+    int max_new, raw, context, batch, ignore_eos;
     qwen_sampling sampling;
 } options;
 
@@ -29,12 +30,6 @@ static int context_for(const options *o, const cmd_session *s, size_t n) {
     int limit = qwen_max_context(s->text.model);
     if (o->context) return o->context;
     return n < (size_t)limit && o->max_new < limit - (int)n ? (int)n + o->max_new : limit;
-}
-
-/* Opens the timeline for prompts of at most `longest` tokens. */
-static int open_state(const options *o, cmd_session *s, size_t longest, tn_err *e) {
-    int code = cmd_open_state(s, context_for(o, s, longest), e);
-    return code ? code : cmd_open_sampler(s, &o->sampling, e);
 }
 
 /* ids of a prompt that fits in the context. */
@@ -52,7 +47,8 @@ static int encode(const options *o, const cmd_session *s, const char *prompt, to
 static int generate_one(const options *o, cmd_session *s, tn_err *e) {
     tok_ids prompt = TOK_IDS_INIT, answer = TOK_IDS_INIT;
     int code = encode(o, s, o->prompt, &prompt, e);
-    if (!code) code = open_state(o, s, prompt.len, e);
+    if (!code) code = cmd_open_state(s, context_for(o, s, prompt.len), e);
+    if (!code) code = cmd_open_sampler(s, &o->sampling, e);
     double start = tn_now();
     if (!code) code = cmd_stream_answer(s, prompt.data, (int)prompt.len, o->max_new, &answer, NULL, e);
     if (!code) code = cmd_print("\n", 1, e);
@@ -82,37 +78,48 @@ static void describe(const options *o, const cmd_session *s, tn_buf *out) {
     tn_json_put_i64(&w, o->max_new);
     tn_json_key(&w, "context");
     tn_json_put_i64(&w, o->context);
+    tn_json_key(&w, "ignore_eos");
+    tn_json_put_bool(&w, o->ignore_eos);
     qwen_sampling_put(&w, &o->sampling);
     tn_json_end_object(&w);
 }
 
-static int keep_token(void *ctx, int32_t token) {
-    return tok_ids_push(ctx, token);
-}
+/* A run over a file. */
+typedef struct {
+    const options *o;
+    cmd_session *s;
+    const qwen_prompts *prompts;
+    qwen_item *items; /* [prompts->count] */
+    cmd_stories stories;
+    size_t before; /* stories that an earlier run wrote */
+    size_t now;    /* stories written here, and the tokens of all of them */
+    double tokens;
+    double start;
+    cli_progress bar;
+} file_run;
 
-/* Answers prompt [ids] and appends its line to *line. */
-static int write_story(const options *o, cmd_session *s, const qwen_prompt *prompt, const tok_ids *ids,
-                       uint64_t seed, tn_buf *line, tn_err *e) {
-    tok_ids answer = TOK_IDS_INIT;
-    tn_buf text = TN_BUF_INIT;
-    qwen_finish finish;
-    const qwen_gen_opts gen = {o->max_new, s->text.stops, s->text.n_stops};
-    qwen_rewind(s->state, 0);
-    qwen_sampler_reset(&s->sampler, seed);
-    int code = qwen_generate(s->state, &s->sampler, ids->data, (int)ids->len, &gen, 0, keep_token, &answer,
-                             &finish, e);
-    if (!code) code = qwen_text_decode(&s->text, answer.data, answer.len, &text, e);
+/* Puts a finished story into the file. */
+static int keep_story(void *ctx, const qwen_done *done, tn_err *e) {
+    file_run *r = ctx;
+    size_t index = r->before + done->index;
+    tn_buf text = TN_BUF_INIT, line = TN_BUF_INIT;
+    int code = qwen_text_decode(&r->s->text, done->tokens, (size_t)done->n, &text, e);
     if (!code) {
         const qwen_answer a = {.text = text.data,
                                .text_len = text.len,
-                               .tokens = answer.data,
-                               .n_tokens = answer.len,
-                               .finish = finish == QWEN_FINISH_STOP ? "stop" : "length",
-                               .seed = seed};
-        code = qwen_story_put(line, prompt, &a, e);
+                               .tokens = done->tokens,
+                               .n_tokens = (size_t)done->n,
+                               .finish = done->finish == QWEN_FINISH_STOP ? "stop" : "length",
+                               .seed = r->items[index].seed};
+        code = qwen_story_put(&line, &r->prompts->items[index], &a, e);
     }
-    tok_ids_free(&answer);
+    if (!code) code = cmd_stories_add(&r->stories, index, &line, e);
     tn_buf_free(&text);
+    tn_buf_free(&line);
+    char note[48];
+    r->tokens += done->n;
+    snprintf(note, sizeof note, "%.0f tokens/s", r->tokens / (tn_now() - r->start));
+    cli_progress_update(&r->bar, (double)++r->now, note);
     return code;
 }
 
@@ -133,28 +140,30 @@ static int encode_all(const options *o, const cmd_session *s, const qwen_prompts
 
 static int answer_all(const options *o, cmd_session *s, const qwen_prompts *prompts, const tok_ids *ids,
                       tn_err *e) {
-    cmd_stories stories;
-    tn_buf line = TN_BUF_INIT;
-    describe(o, s, &line);
-    int code = line.failed ? tn_fail(e, TN_ENOMEM, "out of memory")
-                           : cmd_stories_open(&stories, o->out, line.data, prompts, e);
-    if (code) {
-        tn_buf_free(&line);
-        return code;
+    file_run r = {.o = o, .s = s, .prompts = prompts, .start = tn_now()};
+    tn_buf settings = TN_BUF_INIT;
+    describe(o, s, &settings);
+    r.items = calloc(prompts->count + 1, sizeof *r.items); /* + 1: an empty file is no lack of memory */
+    int code = settings.failed || !r.items ? tn_fail(e, TN_ENOMEM, "out of memory")
+                                           : cmd_stories_open(&r.stories, o->out, settings.data, prompts, e);
+    if (!code) {
+        for (size_t i = 0; i < prompts->count; i++)
+            r.items[i] = (qwen_item){.prompt = ids[i].data,
+                                     .n_prompt = (int)ids[i].len,
+                                     .seed = qwen_item_seed(o->common.seed, i)};
+        const qwen_batch_opts batch = {.gen = {o->max_new, s->text.stops, s->text.n_stops},
+                                       .sampling = o->sampling,
+                                       .share_prefixes = 1};
+        r.before = r.stories.done;
+        r.bar = cli_progress_start("generate", "stories", (double)(prompts->count - r.before));
+        code = qwen_batch_run(s->state, r.items + r.before, prompts->count - r.before, &batch, keep_story, &r,
+                              e);
+        cli_progress_end(&r.bar);
+        if (!code) code = cmd_stories_finish(&r.stories, e);
+        cmd_stories_close(&r.stories);
     }
-    size_t before = stories.done;
-    cli_progress bar = cli_progress_start("generate", "stories", (double)(prompts->count - before));
-    while (!code && stories.done < prompts->count) {
-        size_t i = stories.done;
-        tn_buf_clear(&line);
-        code = write_story(o, s, &prompts->items[i], &ids[i], qwen_item_seed(o->common.seed, i), &line, e);
-        if (!code) code = cmd_stories_add(&stories, &line, e);
-        cli_progress_update(&bar, (double)(stories.done - before), NULL);
-    }
-    cli_progress_end(&bar);
-    if (!code) code = cmd_stories_finish(&stories, e);
-    cmd_stories_close(&stories);
-    tn_buf_free(&line);
+    free(r.items);
+    tn_buf_free(&settings);
     return code;
 }
 
@@ -165,7 +174,12 @@ static int generate_file(const options *o, cmd_session *s, tn_err *e) {
     if (code) return code;
     tok_ids *ids = calloc(prompts.count + 1, sizeof *ids); /* + 1: an empty file is no lack of memory */
     code = ids ? encode_all(o, s, &prompts, ids, &longest, e) : tn_fail(e, TN_ENOMEM, "out of memory");
-    if (!code) code = open_state(o, s, longest, e);
+    if (!code) {
+        int context = context_for(o, s, longest);
+        s->opts.sequences = o->batch ? o->batch : qwen_batch_sequences(s->text.model, context, prompts.count);
+        s->opts.logit_rows = s->opts.sequences;
+        code = cmd_open_state(s, context, e);
+    }
     if (!code) code = answer_all(o, s, &prompts, ids, e);
     for (size_t i = 0; ids && i < prompts.count; i++) tok_ids_free(&ids[i]);
     free(ids);
@@ -184,6 +198,9 @@ int cmd_generate(int argc, char **argv) {
         {"--system", NULL, CLI_STRING, &o.system, "TEXT",
          "system message (the template's own; \"\" for none)", 0},
         {"--ctx", NULL, CLI_INT, &o.context, "N", "room for prompt and answer (what they need)", 0},
+        {"--batch", NULL, CLI_INT, &o.batch, "N", "prompts of --jsonl at once (what memory allows, up to 32)",
+         0},
+        {"--ignore-eos", NULL, CLI_FLAG, &o.ignore_eos, NULL, "write -n tokens, whatever they are", 0},
         {0},
     };
     cmd_options table = {0};
@@ -194,6 +211,7 @@ int cmd_generate(int argc, char **argv) {
     if (!o.prompt == !o.jsonl) return cli_usage_error("qwen", "generate", "give either -p or --jsonl");
     if (!o.jsonl != !o.out) return cli_usage_error("qwen", "generate", "--jsonl and -o belong together");
     if (o.max_new < 1) return cli_usage_error("qwen", "generate", "-n must be at least 1");
+    if (o.batch < 0) return cli_usage_error("qwen", "generate", "--batch must be at least 1");
     if (o.context < 0) return cli_usage_error("qwen", "generate", "--ctx must be at least 1");
     o.sampling.seed = o.common.seed;
 
@@ -201,6 +219,7 @@ int cmd_generate(int argc, char **argv) {
     cmd_session s = {0};
     int code = qwen_sampling_check(&o.sampling, &e);
     if (!code) code = cmd_open(&s, &o.common, 1, &e);
+    if (!code && o.ignore_eos) s.text.n_stops = 0;
     if (!code) code = o.jsonl ? generate_file(&o, &s, &e) : generate_one(&o, &s, &e);
     cmd_close(&s);
     return cmd_finish(code, &e);

@@ -4,6 +4,7 @@
 #include "tensor/os.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Length of the line at p, its newline included; 0 when it was cut off. */
@@ -62,20 +63,30 @@ static int prepare_part(cmd_stories *s, const char *settings, const qwen_prompts
 
 int cmd_stories_open(cmd_stories *s, const char *path, const char *settings, const qwen_prompts *prompts,
                      tn_err *e) {
-    *s = (cmd_stories){.path = path};
+    *s = (cmd_stories){.path = path, .count = prompts->count};
     int n = snprintf(s->part, sizeof s->part, "%s.part", path);
     if (n < 0 || (size_t)n >= sizeof s->part)
         return tn_fail(e, TN_EARG, "the name of the output file is too long");
     int code = prepare_part(s, settings, prompts, e);
     if (code) return code;
+    s->held = calloc(s->count + 1, sizeof *s->held); /* + 1: an empty file is no lack of memory */
+    if (!s->held) return tn_fail(e, TN_ENOMEM, "out of memory");
     s->file = fopen(s->part, "ab");
-    return s->file ? TN_OK : tn_fail(e, TN_EIO, "%s: %s", s->part, strerror(errno));
+    if (s->file) return TN_OK;
+    code = tn_fail(e, TN_EIO, "%s: %s", s->part, strerror(errno));
+    cmd_stories_close(s);
+    return code;
 }
 
-int cmd_stories_add(cmd_stories *s, const tn_buf *line, tn_err *e) {
-    if (fwrite(line->data, 1, line->len, s->file) != line->len || fflush(s->file))
-        return tn_fail(e, TN_EIO, "%s: %s", s->part, strerror(errno));
-    s->done++;
+int cmd_stories_add(cmd_stories *s, size_t index, tn_buf *line, tn_err *e) {
+    s->held[index] = *line;
+    *line = (tn_buf)TN_BUF_INIT;
+    for (; s->done < s->count && s->held[s->done].len; s->done++) {
+        tn_buf *next = &s->held[s->done];
+        if (fwrite(next->data, 1, next->len, s->file) != next->len || fflush(s->file))
+            return tn_fail(e, TN_EIO, "%s: %s", s->part, strerror(errno));
+        tn_buf_free(next);
+    }
     return TN_OK;
 }
 
@@ -93,5 +104,8 @@ int cmd_stories_finish(cmd_stories *s, tn_err *e) {
 
 void cmd_stories_close(cmd_stories *s) {
     if (s->file) fclose(s->file);
+    for (size_t i = s->done; i < s->count && s->held; i++) tn_buf_free(&s->held[i]);
+    free(s->held);
     s->file = NULL;
+    s->held = NULL;
 }

@@ -101,13 +101,21 @@ static void head_forward(qwen_state *s, const qwen_rows *r, float *logits) {
 
 /* ---- The whole ---- */
 
+int qwen_check_tokens(const qwen_model *m, const int32_t *tokens, int n, tn_err *e) {
+    for (int i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= m->config.vocab)
+            return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
+                           (long)tokens[i], m->config.vocab - 1);
+    return TN_OK;
+}
+
 /* How many of a piece's rows, its last ones, have logits. */
 static int logit_rows_of(const qwen_piece *p) {
     return p->flags & QWEN_ALL_LOGITS ? p->n : p->flags & QWEN_NO_LOGITS ? 0 : 1;
 }
 
 static int check_piece(const qwen_state *s, const qwen_piece *p, tn_err *e) {
-    int vocab = s->model->config.vocab, context = s->opts.context;
+    int context = s->opts.context;
     if (p->n < 1) return tn_fail(e, TN_EARG, "a forward pass of %d tokens, expected at least 1", p->n);
     if (p->seq < 0 || p->seq >= s->opts.sequences)
         return tn_fail(e, TN_EARG, "sequence %d is out of range: the state has sequences 0 to %d", p->seq,
@@ -121,11 +129,7 @@ static int check_piece(const qwen_state *s, const qwen_piece *p, tn_err *e) {
     if ((p->flags & ~both) || p->flags == both)
         return tn_fail(e, TN_EARG, "flags %u of a forward pass are unknown or contradict each other",
                        p->flags);
-    for (int i = 0; i < p->n; i++)
-        if (p->tokens[i] < 0 || p->tokens[i] >= vocab)
-            return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
-                           (long)p->tokens[i], vocab - 1);
-    return TN_OK;
+    return qwen_check_tokens(s->model, p->tokens, p->n, e);
 }
 
 /* Checks every piece and notes on its sequence how much it adds. */

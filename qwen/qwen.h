@@ -160,6 +160,9 @@ enum {
     QWEN_NO_LOGITS = 2   /* only fill the KV cache; *logits is NULL */
 };
 
+/* TN_EARG when one of tokens [n] is not in the vocabulary. */
+int qwen_check_tokens(const qwen_model *m, const int32_t *tokens, int n, tn_err *e);
+
 /* Appends tokens [n] to sequence 0 and computes them. *logits (may be NULL) points into the state and is
  * valid until its next call. Errors leave the timeline as it was: TN_ECTX "…", TN_EARG for a token id
  * outside the vocabulary, and whatever a hook returned. */

@@ -30,10 +30,8 @@ static void score_rows(void *ctx, size_t begin, size_t end) {
 int qwen_score_window(qwen_state *s, const int32_t *tokens, int n, double *nll, tn_err *e) {
     const qwen_opts *o = qwen_state_opts(s);
     int vocab = qwen_model_config(qwen_state_model(s))->vocab;
-    for (int i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= vocab)
-            return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
-                           (long)tokens[i], vocab - 1);
+    int rc = qwen_check_tokens(qwen_state_model(s), tokens, n, e);
+    if (rc) return rc;
     qwen_rewind(s, 0);
     /* The last token is only predicted, never fed. */
     for (int at = 0; at < n - 1; at += o->logit_rows) {

@@ -188,7 +188,7 @@ static int answer_case(job *j, size_t index, tn_err *e) {
         tn_buf_clear(&a->text);
         code = attach(j, i, e);
         if (!code) code = writer_continue(&j->w, prompt, held, j->s.max_new, j->s.seed, &a->tokens, e);
-        if (!code) code = writer_decode(&j->w, &a->tokens, &a->text, e);
+        if (!code) code = writer_decode(&j->w, a->tokens.data, a->tokens.len, &a->text, e);
         if (!code) a->named = sae_label_named(&j->labels, a->text.data, a->text.len);
     }
     for (int i = 0; i < N_WAYS && !code; i++)

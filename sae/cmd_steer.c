@@ -244,7 +244,7 @@ static int answer_prompt(job *j, size_t index, tn_err *e) {
         code = qwen_set_hooks(j->w.state, j->ways[i].hooks, j->ways[i].n_hooks, e);
         if (!code)
             code = writer_generate(&j->w, &j->prompt_ids[index], j->max_new, j->sampling.seed, &a->tokens, e);
-        if (!code) code = writer_decode(&j->w, &a->tokens, &a->text, e);
+        if (!code) code = writer_decode(&j->w, a->tokens.data, a->tokens.len, &a->text, e);
     }
     return code;
 }

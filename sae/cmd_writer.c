@@ -14,10 +14,14 @@ int writer_open(writer *w, const char *dir, int threads, tn_err *e) {
     return TN_OK;
 }
 
+int writer_context(const writer *w, size_t tokens) {
+    int limit = qwen_max_context(w->text.model);
+    return tokens < (size_t)limit ? (int)tokens : limit;
+}
+
 int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e) {
     const qwen_config *c = qwen_model_config(w->text.model);
-    int limit = qwen_max_context(w->text.model);
-    w->opts.context = tokens < (size_t)limit ? (int)tokens : limit;
+    w->opts.context = writer_context(w, tokens);
     int code = qwen_state_new(&w->state, w->text.model, &w->opts, e);
     if (code) return code;
     size_t bytes = qwen_sampler_bytes(c->vocab);
@@ -64,11 +68,10 @@ int writer_prefill(writer *w, const tok_ids *prompt, size_t *held, tn_err *e) {
     return *held ? qwen_forward(w->state, prompt->data, (int)*held, QWEN_NO_LOGITS, NULL, e) : TN_OK;
 }
 
-int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e) {
+int writer_decode(const writer *w, const int32_t *ids, size_t n, tn_buf *out, tn_err *e) {
     tok_stream stream = {.n_pending = 0};
     int code = TN_OK;
-    for (size_t i = 0; i < answer->len && !code; i++)
-        code = qwen_text_push(&w->text, &stream, answer->data[i], out, e);
+    for (size_t i = 0; i < n && !code; i++) code = qwen_text_push(&w->text, &stream, ids[i], out, e);
     if (code) return code;
     tok_stream_end(&stream, out);
     tn_buf_add(out, "", 1); /* so that an empty text is a string too */

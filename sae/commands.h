@@ -46,6 +46,8 @@ typedef struct {
 
 /* Opens model and tokenizer of `dir`. */
 int writer_open(writer *w, const char *dir, int threads, tn_err *e);
+/* Positions of a timeline with room for `tokens` tokens, or for as many as the model allows. */
+int writer_context(const writer *w, size_t tokens);
 /* Makes the timeline, with room for `tokens` tokens or as many as the model allows. */
 int writer_start(writer *w, size_t tokens, const qwen_sampling *sampling, tn_err *e);
 void writer_close(writer *w);
@@ -59,9 +61,9 @@ int writer_prefill(writer *w, const tok_ids *prompt, size_t *held, tn_err *e);
  * bits as long as no hook changes those. */
 int writer_continue(writer *w, const tok_ids *prompt, size_t held, int max_new, uint64_t seed,
                     tok_ids *answer, tn_err *e);
-/* Appends the text of an answer and a NUL behind its end. Special tokens are left out; a character that
+/* Appends the text of an answer [n] and a NUL behind its end. Special tokens are left out; a character that
  * max_new cut in two becomes U+FFFD. */
-int writer_decode(const writer *w, const tok_ids *answer, tn_buf *out, tn_err *e);
+int writer_decode(const writer *w, const int32_t *ids, size_t n, tn_buf *out, tn_err *e);
 /* Tokens of the answer that were fed back to the model: all, but for the last of one that filled the context.
  */
 size_t writer_fed(const writer *w, const tok_ids *prompt, const tok_ids *answer);

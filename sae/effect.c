@@ -147,17 +147,16 @@ static int run(sae_effect *m, const sae_effect_doc *doc, sae_effect_run which, t
 
 /* Checks the document and fills the KV cache with the tokens before its first row to replace. */
 static int start(sae_effect *m, const sae_effect_doc *doc, tn_err *e) {
-    int vocab = qwen_model_config(qwen_state_model(m->state))->vocab, targets = target_count(doc);
+    int targets = target_count(doc);
     if (doc->first < 0 || doc->end > doc->n)
         return tn_fail(e, TN_EARG, "rows %d to %d of a document of %d tokens", doc->first, doc->end, doc->n);
     if (targets > m->max_targets)
         return tn_fail(e, TN_EARG, "a document of %d targets, expected at most %d", targets, m->max_targets);
-    for (int i = 0; i < doc->n; i++) /* a target is scored before it is fed, if it ever is */
-        if (doc->tokens[i] < 0 || doc->tokens[i] >= vocab)
-            return tn_fail(e, TN_EARG, "token id %ld is out of range: the vocabulary has ids 0 to %d",
-                           (long)doc->tokens[i], vocab - 1);
+    /* A target is scored before it is fed, if it ever is. */
+    int code = qwen_check_tokens(qwen_state_model(m->state), doc->tokens, doc->n, e);
+    if (code) return code;
     qwen_rewind(m->state, 0);
-    int code = qwen_set_hooks(m->state, NULL, 0, e);
+    code = qwen_set_hooks(m->state, NULL, 0, e);
     if (code || doc->first == 0) return code;
     return qwen_forward(m->state, doc->tokens, doc->first, QWEN_NO_LOGITS, NULL, e);
 }

@@ -253,7 +253,8 @@ static void resumed_runs_write_the_same_bytes(void) {
     block_output();
     write_text(JOBS, jobs);
     tn_remove_file(STORIES);
-    if (!went_well(qwen("generate -m " TINY " --jsonl " JOBS " -o " STORIES " %s --threads 1", options)))
+    if (!went_well(
+            qwen("generate -m " TINY " --jsonl " JOBS " -o " STORIES " %s --threads 1 --batch 1", options)))
         return;
     CHECK(!tn_file_exists(STORIES ".part"));
     CHECK_INT(qwen("generate -m " TINY " --jsonl " JOBS " -o " BLOCKED " %s", options), 1);
@@ -262,7 +263,8 @@ static void resumed_runs_write_the_same_bytes(void) {
     for (size_t bytes = 0; bytes <= map.size; bytes += map.size / 11 + 1) {
         CHECK_INT(tn_write_file(TEST_TMP "/again.jsonl.part", map.data, bytes, &e), TN_OK);
         tn_remove_file(again);
-        went_well(qwen("generate -m " TINY " --jsonl " JOBS " -o %s %s --threads 2", again, options));
+        went_well(qwen("generate -m " TINY " --jsonl " JOBS " -o %s %s --threads 2 --batch %zu", again,
+                       options, 1 + bytes % 3));
         CHECK(same_file(STORIES, again));
     }
     tn_unmap_file(&map);
@@ -275,6 +277,14 @@ static void stories_keep_keys_and_say_how_they_ended(void) {
     CHECK_HAS(out, "\"label\": \"bus\", \"id\": [1]");
     CHECK_HAS(out, "\"finish\": \"stop\"");
     CHECK_HAS(out, "\"finish\": \"length\"");
+    const char *unstopped = TEST_TMP "/unstopped.jsonl";
+    tn_remove_file(unstopped);
+    went_well(qwen("generate -m " TINY " --jsonl " JOBS " -o %s -n 150 --temp 1.2 --ignore-eos", unstopped));
+    CHECK_INT(test_shell("grep -c '\"length\"' " TEST_TMP "/unstopped.jsonl; wc -l < " STORIES, out,
+                         sizeof out, NULL, 0),
+              0);
+    CHECK(strchr(out, '\n') && atoi(out) > 0 && atoi(out) == atoi(strchr(out, '\n')));
+    CHECK_INT(test_shell("cat " STORIES, out, sizeof out, NULL, 0), 0);
     CHECK_HAS(out, "\"tokens\": [");
     CHECK_HAS(out, "\"seed\": ");
 }

@@ -79,6 +79,29 @@ static void stories_replay_to_the_same_bits(void) {
     sae_acts_close(&live);
 }
 
+/* Documents keep their order and every byte, however many are under way, whether written here or replayed. */
+static void captures_do_not_depend_on_the_batch(void) {
+    static const char *const positions[] = {"generated", "all", "prompt"};
+    good(BUILD_DIR "/qwen generate -m " MODEL " --jsonl " PROMPTS " -o " DIR "/known.jsonl -n 5 --temp 2");
+    good("(head -n 3 " DIR "/known.jsonl; cat " PROMPTS "; tail -n 2 " DIR "/known.jsonl) > " DIR
+         "/mixed.jsonl");
+    for (int i = 0; i < 3; i++)
+        for (int batch = 1; batch <= 4; batch++) {
+            char line[700];
+            snprintf(line, sizeof line,
+                     SAE
+                     "capture -m " MODEL " --layer 2 --layer 0 --prompts " DIR "/mixed.jsonl -o " DIR
+                     "/batch%d-{layer}.safetensors -n 9 --temp 1.5 --positions %s --batch %d --threads %d",
+                     batch, positions[i], batch, batch);
+            good(line);
+            snprintf(line, sizeof line,
+                     "cmp " DIR "/batch1-0.safetensors " DIR "/batch%d-0.safetensors && cmp " DIR
+                     "/batch1-2.safetensors " DIR "/batch%d-2.safetensors",
+                     batch, batch);
+            good(line);
+        }
+}
+
 static void capture_options(void) {
     sae_acts a;
     tn_err e = {0};
@@ -330,6 +353,7 @@ static void the_experiment_continues_where_it_stopped(void) {
 void test_cmd_sae(void) {
     RUN(prepare);
     RUN(stories_replay_to_the_same_bits);
+    RUN(captures_do_not_depend_on_the_batch);
     RUN(capture_options);
     RUN(full_contexts_replay);
     RUN(features_of_a_label);
