@@ -18,7 +18,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-enum { ROWS = 3, COLS = 2, PANEL_ROWS = 4, STEP = TN_LANES, HALF = 8 };
+enum { ROWS = 3, COLS = 2, PANEL_ROWS = 4, PANEL_DEPTH = 1024, STEP = TN_LANES, HALF = 8 };
 
 /* 8 weights of `type` at w as F32. */
 TN_INLINE __m256 load_weights(const unsigned char *w, tn_dtype type) {
@@ -144,7 +144,7 @@ TN_INLINE void panel_step(__m256 *sum, const float *x, size_t ldx, const float *
 
 /* tn_panel_fn for all types, the panel being F32. Half of the lanes of 4 x 3 sums are 12 registers, which
  * leaves 3 for w and 1 for x: 7 loads for 12 FMAs. So lanes 0 to 7 go first along the whole of k, then 8 to
- * 15. */
+ * 15, for which all of it comes once more: PANEL_DEPTH keeps the four rows of x in L1. */
 static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
                        float *lanes, int first, int last) {
     enum { SUMS = PANEL_ROWS * TN_PANEL_COLS };
@@ -198,8 +198,8 @@ static void pack_bf16(float *panel, const void *w, size_t ldw, size_t k) {
     pack(TN_BF16, panel, w, ldw, k);
 }
 
-const tn_tile tn_avx2_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS};
-const tn_tile tn_avx2_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS};
-const tn_tile tn_avx2_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS};
+const tn_tile tn_avx2_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS, PANEL_DEPTH};
+const tn_tile tn_avx2_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS, PANEL_DEPTH};
+const tn_tile tn_avx2_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS, PANEL_DEPTH};
 
 #endif

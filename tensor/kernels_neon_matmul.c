@@ -221,8 +221,8 @@ static void pack_bf16(float *panel, const void *w, size_t ldw, size_t k) {
     pack(TN_BF16, panel, w, ldw, k);
 }
 
-const tn_tile tn_neon_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS};
-const tn_tile tn_neon_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS};
-const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS};
+const tn_tile tn_neon_f32 = {tile_f32, ROWS, 4, pack_f32, panel_tile, PANEL_ROWS, TN_PANEL_DEPTH};
+const tn_tile tn_neon_f16 = {tile_f16, ROWS, 2, pack_f16, panel_tile, PANEL_ROWS, TN_PANEL_DEPTH};
+const tn_tile tn_neon_bf16 = {tile_bf16, ROWS, 2, pack_bf16, panel_tile, PANEL_ROWS, TN_PANEL_DEPTH};
 
 #endif

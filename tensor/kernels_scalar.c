@@ -71,9 +71,9 @@ static void tile_bf16(float *y, size_t ldy, const float *x, size_t ldx, const vo
     tile(TN_BF16, y, ldy, x, ldx, w, ldw, rows, cols, k);
 }
 
-static const tn_tile scalar_f32 = {tile_f32, ROWS, sizeof(float), NULL, NULL, 0};
-static const tn_tile scalar_f16 = {tile_f16, ROWS, sizeof(uint16_t), NULL, NULL, 0};
-static const tn_tile scalar_bf16 = {tile_bf16, ROWS, sizeof(uint16_t), NULL, NULL, 0};
+static const tn_tile scalar_f32 = {tile_f32, ROWS, sizeof(float), NULL, NULL, 0, 0};
+static const tn_tile scalar_f16 = {tile_f16, ROWS, sizeof(uint16_t), NULL, NULL, 0, 0};
+static const tn_tile scalar_bf16 = {tile_bf16, ROWS, sizeof(uint16_t), NULL, NULL, 0, 0};
 
 static void matmul_f32(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
                        size_t m, size_t k, float *room) {

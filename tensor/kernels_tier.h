@@ -38,7 +38,7 @@ typedef void (*tn_tile_fn)(float *y, size_t ldy, const float *x, size_t ldx, con
 
 /* Where many rows share the weights, these are first unpacked into panels of a few columns, F32 and in the
  * order in which they are needed:  panel [ceil(k/16), TN_PANEL_COLS, 16], zeros beyond k. */
-enum { TN_PANEL_COLS = 3 };
+enum { TN_PANEL_COLS = 3, TN_PANEL_DEPTH = 5120 };
 typedef void (*tn_pack_fn)(float *panel, const void *w, size_t ldw, size_t k);
 
 /* tn_tile.panel_rows rows by TN_PANEL_COLS columns of matmul from a panel, k columns of what may be more: the
@@ -54,6 +54,7 @@ typedef struct {
     tn_pack_fn pack; /* these three are 0 in a tier without panels */
     tn_panel_fn panel;
     size_t panel_rows;
+    size_t panel_depth; /* columns of a panel, at most TN_PANEL_DEPTH */
 } tn_tile;
 
 /* matmul of kernels.h, cut into tiles in an order that suits the caches. */

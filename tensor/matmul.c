@@ -7,13 +7,13 @@
  * Many rows, when there is room: from panels.
  *
  *     for each block of 24 rows of w
- *       for each block of at most 5120 columns          usually one: the whole width
- *         unpack it into 8 panels, 480 KB in F32, which stay in L2 for all rows of x
- *         for each strip of panel_rows rows of x            comes from L2 or L3, stays in L1 or L2
+ *       for each block of the tile's panel_depth columns   (of w and x)
+ *         unpack it into 8 panels, at most 480 KB in F32, which stay in L2 for all rows of x
+ *         for each strip of panel_rows rows of x               stays in L1 or L2 for all panels
  *           for each panel: tile
  *
- * Where one block of columns is not enough, the lanes of a tile's sums are put aside between them, for 128
- * rows of x at a time, after which the next 128 begin anew.
+ * Where one block of columns is not the whole width, the lanes of a tile's sums are put aside between them,
+ * for 128 rows of x at a time, after which the next 128 begin anew.
  *
  * After Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008; but
  * x needs no packing, as both operands already run along k.
@@ -21,14 +21,14 @@
 #include "tensor/kernels_tier.h"
 
 enum {
-    BLOCK_COLS = 24, /* a multiple of TN_PANEL_COLS */
-    BLOCK_K = 5120,
+    BLOCK_COLS = 24,   /* a multiple of TN_PANEL_COLS */
     PARKED_ROWS = 128, /* a multiple of every tier's panel_rows */
     FEW_ROWS = 16,     /* fewer are not worth unpacking for */
     BLOCK_BYTES = 256 * 1024
 };
 
-_Static_assert(TN_MATMUL_ROOM == BLOCK_COLS * (BLOCK_K + PARKED_ROWS * TN_LANES), "the room of kernels.h");
+_Static_assert(TN_MATMUL_ROOM == BLOCK_COLS * (TN_PANEL_DEPTH + PARKED_ROWS * TN_LANES),
+               "the room of kernels.h");
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
@@ -48,7 +48,7 @@ typedef struct {
 static void block_from_panels(const tn_tile *tile, const operands *o, float *room, int first, int last) {
     const size_t depth = (o->k + TN_LANES - 1) / TN_LANES * TN_LANES, size = TN_PANEL_COLS * depth;
     const size_t tile_lanes = tile->panel_rows * TN_PANEL_COLS * TN_LANES;
-    float *lanes = room + BLOCK_COLS * BLOCK_K;
+    float *lanes = room + BLOCK_COLS * TN_PANEL_DEPTH;
     const int parks = !(first && last);
     for (size_t j = 0; j < o->m; j += TN_PANEL_COLS)
         tile->pack(room + j * depth, o->w + j * o->ldw * tile->w_size, o->ldw, o->k);
@@ -61,7 +61,7 @@ static void block_from_panels(const tn_tile *tile, const operands *o, float *roo
 }
 
 static void from_panels(const tn_tile *tile, const operands *all, float *room) {
-    const size_t blocks = all->k / BLOCK_K + (all->k % BLOCK_K != 0);
+    const size_t blocks = all->k / tile->panel_depth + (all->k % tile->panel_depth != 0);
     const size_t depth = (all->k / blocks + TN_LANES) / TN_LANES * TN_LANES; /* of a block, about equal */
     const size_t rows = blocks == 1 ? all->n : PARKED_ROWS;
     for (size_t j = 0; j < all->m; j += BLOCK_COLS)
