@@ -81,7 +81,7 @@ static int new_model(run *r, tn_err *e) {
     sae_config cfg = {.d_in = a->d,
                       .d_sae = r->o.d_sae,
                       .apply_b_dec_to_input = r->o.apply_b_dec_to_input,
-                      .architecture = "standard"};
+                      .architecture = SAE_STANDARD};
     memcpy(cfg.model_name, a->model_name, sizeof cfg.model_name);
     memcpy(cfg.hook_name, a->hook_name, sizeof cfg.hook_name);
     for (size_t b = 0; b < a->n; b++)

@@ -14,7 +14,6 @@
 
 static sae_model make(int d, int f, int apply_b_dec) {
     sae_config cfg = {.d_in = d, .d_sae = f, .apply_b_dec_to_input = apply_b_dec, .context_size = 77};
-    strcpy(cfg.architecture, "standard");
     strcpy(cfg.model_name, "some/model");
     strcpy(cfg.hook_name, "blocks.15.hook_resid_post");
     sae_model s;
@@ -193,7 +192,7 @@ static void save_and_open(void) {
     CHECK_INT(back.cfg.d_sae, F);
     CHECK_INT(back.cfg.apply_b_dec_to_input, 0);
     CHECK_INT(back.cfg.context_size, 77);
-    CHECK_STR(back.cfg.architecture, "standard");
+    CHECK_INT(back.cfg.architecture, SAE_STANDARD);
     CHECK_STR(back.cfg.model_name, "some/model");
     CHECK_STR(back.cfg.hook_name, "blocks.15.hook_resid_post");
     CHECK(memcmp(s.block, back.block, (2 * D * F + D + F) * sizeof(float)) == 0);
@@ -286,8 +285,8 @@ static void strict_config(void) {
         const char *says;
     } cases[] = {
         {CFG(""), TN_EFORMAT, "architecture"},
-        {CFG(",\"architecture\":\"jumprelu\""), TN_EUNSUP, "jumprelu"},
-        {CFG(",\"architecture\":\"gated\""), TN_EUNSUP, "gated"},
+        {CFG(",\"architecture\":\"temporal\""), TN_EUNSUP, "architecture \"temporal\" is not supported"},
+        {CFG(",\"architecture\":\"batchtopk\""), TN_EUNSUP, "save it with save_inference_model"},
         {CFG(STANDARD ",\"normalize_activations\":\"layer_norm\""), TN_EUNSUP, "layer_norm"},
         {CFG(STANDARD ",\"reshape_activations\":\"hook_z\""), TN_EUNSUP, "hook_z"},
         {CFG(STANDARD ",\"apply_b_dec_to_input\":3"), TN_EFORMAT, "apply_b_dec_to_input"},

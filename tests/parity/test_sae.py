@@ -1,11 +1,10 @@
 """The SAE against PyTorch, SAELens and dictionary_learning: same start, same batches, same parameters after
-50 optimiser steps; and the SAELens directory in both directions. The C library is driven through ctypes.
+50 optimiser steps; and the SAELens directory in both directions.
 
 Seeds are chosen so that no pre-activation comes within rounding of zero. Where one does, a latent fires in one
 implementation and not in the other, and Adam turns the smallest gradient into a full step: PyTorch in float32
 and in float64 then differ by 1e-4 as well.
 """
-import ctypes as c
 import json
 
 import numpy as np
@@ -13,113 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sae_library import Sae, load
+
 D, F, BATCH, STEPS = 48, 160, 96, 50
 NAMES = ("w_enc", "w_dec", "b_enc", "b_dec")
-FLOATS = c.POINTER(c.c_float)
-
-
-class Err(c.Structure):
-    _fields_ = [("code", c.c_int), ("msg", c.c_char * 512)]
-
-
-class Config(c.Structure):
-    _fields_ = [("d_in", c.c_int), ("d_sae", c.c_int), ("apply_b_dec_to_input", c.c_int),
-                ("architecture", c.c_char * 24), ("model_name", c.c_char * 128), ("hook_name", c.c_char * 64),
-                ("context_size", c.c_int)]
-
-
-class Model(c.Structure):
-    _fields_ = [("cfg", Config), ("w_enc", FLOATS), ("b_enc", FLOATS), ("w_dec", FLOATS), ("b_dec", FLOATS),
-                ("block", FLOATS)]
-
-
-class Opts(c.Structure):
-    _fields_ = [("batch", c.c_int), ("lr", c.c_float), ("beta1", c.c_float), ("beta2", c.c_float),
-                ("adam_eps", c.c_float), ("l1", c.c_float), ("l1_warmup_steps", c.c_int),
-                ("lr_warmup_steps", c.c_int), ("lr_decay_steps", c.c_int), ("total_steps", c.c_int),
-                ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
-                ("dead_window", c.c_int), ("seed", c.c_uint64)]
-
-
-class Exec(c.Structure):
-    _fields_ = [("k", c.c_void_p), ("threads", c.c_int)]
-
-
-class Metrics(c.Structure):
-    _fields_ = [(name, c.c_double) for name in ("mse", "l1", "l0", "loss", "fve")] + [("dead", c.c_int)]
 
 
 @pytest.fixture(scope="module")
 def lib(build):
-    library = c.CDLL(str(build / "libscalpel.so"))
-    library.tn_exec_make.restype = Exec
-    library.tn_exec_make.argtypes = [c.c_char_p, c.c_int]
-    library.sae_train_defaults.restype = Opts
-    library.sae_encode.argtypes = [c.c_void_p, Exec, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p]
-    library.sae_encode.restype = None
-    library.sae_decode.argtypes = [c.c_void_p, Exec, c.c_void_p, c.c_int, c.c_void_p]
-    library.sae_decode.restype = None
-    library.sae_trainer_new.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, Exec, c.c_void_p]
-    library.sae_train_step.argtypes = [c.c_void_p, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p]
-    return library
-
-
-def check(code, err):
-    assert code == 0, err.msg.decode()
-
-
-def address(array):
-    return array.ctypes.data_as(c.c_void_p)
-
-
-class Sae:
-    """A sae_model; its parameters as numpy views, both matrices [F, D]."""
-
-    def __init__(self, lib, d=D, f=F, apply=1, directory=None):
-        self.lib, self.model, err = lib, Model(), Err()
-        if directory:
-            check(lib.sae_open_dir(c.byref(self.model), str(directory).encode(), c.byref(err)), err)
-        else:
-            cfg = Config(d, f, apply, b"standard", b"test/model", b"blocks.3.hook_resid_post", 128)
-            check(lib.sae_new(c.byref(self.model), c.byref(cfg), c.byref(err)), err)
-        cfg = self.model.cfg
-        shapes = {"w_enc": (cfg.d_sae, cfg.d_in), "w_dec": (cfg.d_sae, cfg.d_in), "b_enc": (cfg.d_sae,),
-                  "b_dec": (cfg.d_in,)}
-        for name, shape in shapes.items():
-            setattr(self, name, np.ctypeslib.as_array(getattr(self.model, name), shape))
-
-    def set(self, values):
-        for name in NAMES:
-            getattr(self, name)[:] = values[name]
-
-    def encode(self, x):
-        z, scratch = np.empty((len(x), self.model.cfg.d_sae), np.float32), np.empty_like(x)
-        self.lib.sae_encode(c.byref(self.model), self.lib.tn_exec_make(None, 2), address(x), len(x), address(z),
-                            address(scratch))
-        return z
-
-    def decode(self, z):
-        out = np.empty((len(z), self.model.cfg.d_in), np.float32)
-        self.lib.sae_decode(c.byref(self.model), self.lib.tn_exec_make(None, 2), address(z), len(z), address(out))
-        return out
-
-    def save(self, directory):
-        err = Err()
-        check(self.lib.sae_save_dir(c.byref(self.model), str(directory).encode(), None, c.byref(err)), err)
-
-    def train(self, batches, **options):
-        opts, trainer, err, metrics = self.lib.sae_train_defaults(), c.c_void_p(), Err(), Metrics()
-        plain = dict(batch=BATCH, l1_warmup_steps=0, lr_warmup_steps=0, lr_decay_steps=0, total_steps=0)
-        for name, value in (plain | options).items():
-            setattr(opts, name, value)
-        check(self.lib.sae_trainer_new(c.byref(trainer), c.byref(self.model), c.byref(opts),
-                                       self.lib.tn_exec_make(None, 2), c.byref(err)), err)
-        losses = []
-        for x in batches:
-            check(self.lib.sae_train_step(trainer, address(x), len(x), c.byref(metrics), c.byref(err)), err)
-            losses.append(metrics.loss)
-        self.lib.sae_trainer_free(trainer)
-        return losses
+    return load(build)
 
 
 def data(seed=0):
@@ -151,7 +52,7 @@ def test_training_equals_torch(lib, unit_norm, apply_b_dec, clip):
     """Against autograd and torch.optim.Adam in double, with both warm-ups and the decay."""
     batches, start = data()
     lr, l1, warm, decay = 3e-3, 0.4, 10, 15
-    sae = Sae(lib, apply=apply_b_dec)
+    sae = Sae(lib, D, F, apply=apply_b_dec)
     sae.set(start)
     losses = sae.train(batches, lr=lr, l1=l1, clip=clip, unit_norm_decoder=unit_norm, l1_warmup_steps=20,
                        lr_warmup_steps=warm, lr_decay_steps=decay, total_steps=STEPS)
@@ -187,7 +88,7 @@ def test_training_equals_saelens(lib):
     batches, start = data(7)
     start["w_dec"] *= np.linspace(0.5, 1.5, F, dtype=np.float32)[:, None]
     lr, l1 = 2e-3, 0.5
-    sae = Sae(lib)
+    sae = Sae(lib, D, F)
     sae.set(start)
     losses = sae.train(batches, lr=lr, l1=l1, clip=1.0, unit_norm_decoder=0, l1_warmup_steps=20)
 
@@ -218,7 +119,7 @@ def test_training_equals_dictionary_learning(lib):
 
     batches, start = data(2)
     lr, l1 = 2e-3, 0.3
-    sae = Sae(lib)
+    sae = Sae(lib, D, F)
     sae.set(start)
     sae.train(batches, lr=lr, l1=l1, clip=0.0, unit_norm_decoder=1, l1_warmup_steps=20)
 
@@ -254,7 +155,7 @@ def assert_same_function(sae, other):
 def test_saelens_reads_our_directory(lib, tmp_path, apply_b_dec):
     from sae_lens import SAE
 
-    sae = Sae(lib, apply=apply_b_dec)
+    sae = Sae(lib, D, F, apply=apply_b_dec)
     sae.set(data(4)[1])
     sae.save(tmp_path)
     other = SAE.load_from_disk(str(tmp_path), device="cpu")
