@@ -40,7 +40,7 @@ static void quantize_blocks(void *ctx, size_t begin, size_t end) {
             if (!isfinite(x[i])) c->bad[b] = x[i];
         if (c->bad[b] == 0)
             tn_quantize_block(c->data + b * c->data_bytes, c->scales + b * c->scale_bytes, x, n, c->cols,
-                                   c->bits, c->group, c->padded + b * kpad, c->w + b * kpad);
+                              c->bits, c->group, c->padded + b * kpad, c->w + b * kpad);
     }
 }
 

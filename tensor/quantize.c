@@ -1,13 +1,13 @@
 /* Quantising floats (quantize.h).
  *
- * Of the integers -128 … 127 or -8 … 7 the lowest has the largest magnitude, so the group's extreme value
- * goes there:
- *
  *     scale = extreme / low * c      w = clamp(round(x / scale), low, high)
  *
- * With c = 1 the extreme is exact. A smaller c clips it and is finer for all others, a larger one may suit
- * them better by chance: c runs over a fixed ladder, and what has the least sum of (x - w * scale)^2 wins,
- * the first when several do. Nothing but the weights is looked at, so the result does not depend on any text.
+ * `extreme` is the group's value of largest magnitude. 8 bits take low = -127, high = 127 and c = 1: clipping
+ * the extreme would make the others finer by less than it costs. 4 bits take -8 … 7, so that the extreme
+ * lands on the one integer that has no counterpart. A smaller c clips it and is finer for all others, a
+ * larger one may suit them better by chance: c runs over a fixed ladder, and what has the least sum of
+ * (x - w * scale)^2 wins, the first when several do. Nothing but the weights is looked at, so the result does
+ * not depend on any text.
  */
 #include "tensor/quantize.h"
 
@@ -20,15 +20,16 @@
  * apart. */
 #define TINY 1e-15f
 
-enum { LANES = 16, CANDIDATES = 21 };
+enum { LANES = 16 };
 
-/* What the integers can be, and the ladder of c: first + i * step. */
+/* What the integers can be, and the ladder of c: first + i * step, i < candidates. */
 typedef struct {
     float low, high, first, step;
+    int candidates;
 } range;
 
 static range range_of(int bits) {
-    return bits == 8 ? (range){-128, 127, 0.95f, 0.004f} : (range){-8, 7, 0.70f, 0.03f};
+    return bits == 8 ? (range){-127, 127, 1, 0, 1} : (range){-8, 7, 0.70f, 0.03f, 21};
 }
 
 /* x / scale to nearest, ties to even, within the range. Beyond 2^23 floats have no fraction: adding 1.5 *
@@ -63,7 +64,7 @@ float tn_quantize_group(int8_t *w, const float *x, size_t n, int bits) {
     if (fabsf(extreme) < TINY) return 0;
 
     float best = 0, scale = 0;
-    for (int i = 0; i < CANDIDATES; i++) {
+    for (int i = 0; i < r.candidates; i++) {
         const float c = r.first + (float)i * r.step;
         const float s = tn_bf16_to_f32(tn_f32_to_bf16(extreme / r.low * c)),
                     error = squared_error(&r, x, n, s);

@@ -5,9 +5,9 @@
 
 #include "tensor/base.h"
 
-/* w[n] = x[n] / scale, rounded to -128 … 127 (bits 8) or -8 … 7 (bits 4), and returns the scale: of 21
- * candidates the one whose w * scale comes closest to x in the sum of squares. It is a number that BF16
- * holds. n is a multiple of TN_Q_PAD, and all x are finite. */
+/* w[n] = x[n] / scale, rounded to -127 … 127 (bits 8) or -8 … 7 (bits 4), and returns the scale: with
+ * 4 bits, of 21 candidates the one whose w * scale comes closest to x in the sum of squares. It is a number
+ * that BF16 holds. n is a multiple of TN_Q_PAD, and all x are finite. */
 float tn_quantize_group(int8_t *w, const float *x, size_t n, int bits);
 
 /* A block: up to TN_Q_ROWS rows of `cols` floats x [rows, cols] become

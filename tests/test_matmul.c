@@ -48,8 +48,7 @@ static size_t extent(size_t rows, size_t ld, size_t k) {
     return rows ? (rows - 1) * ld + k : 0;
 }
 
-static problem problem_make(tn_rng *r, tn_dtype type, size_t n, size_t m, size_t k, size_t gap,
-                            size_t skew) {
+static problem problem_make(tn_rng *r, tn_dtype type, size_t n, size_t m, size_t k, size_t gap, size_t skew) {
     problem p = {type, n, m, k, k + gap, k + gap, m + gap, NULL, NULL, NULL, NULL};
     const size_t size = tn_dtype_size(type);
     p.x = malloc(extent(n, p.ldx, k) * sizeof(float) + 1);
