@@ -6,9 +6,10 @@
  *     weight  = softmax(score)
  *     out     = sum_t weight_t * v_t
  *
- * Each (row, kv head) is one piece of work with its own fixed order of sums over its own p + 1 positions: it
- * does not see which rows, of its own sequence or of others, are computed together, nor which thread it is
- * on.
+ * A piece of work is a kv head and up to QWEN_ATTEND_ROWS neighbouring rows of one sequence, whose queries
+ * then go through one product with the keys and one with the values. A row's weights beyond its own position
+ * are zero, which changes no bit of its sums (unless a value is not finite), and every sum has the order of
+ * matmul: a row does not see which others are computed with it, nor which thread it is on.
  */
 #include "qwen/state.h"
 #include "tensor/par.h"
@@ -64,50 +65,64 @@ typedef struct {
     const qwen_state *s;
     const qwen_rows *r;
     int layer;
-    size_t pieces;  /* n * kv_heads */
-    size_t workers; /* one slice of s->scores each */
 } attention_job;
 
-/* Piece (row i, kv head): the group's heads at once, which reads each key and value once for all of them. */
-static void attend(const attention_job *job, size_t i, size_t kv, float *scores /* [group, context] */) {
+/* How many rows from row i on are of one sequence and may go together. */
+static size_t block_length(const qwen_rows *r, size_t i) {
+    size_t n = 1;
+    while (n < QWEN_ATTEND_ROWS && i + n < (size_t)r->n && r->seq[i + n] == r->seq[i]) n++;
+    return n;
+}
+
+/* Rows i … i+n-1, which follow each other in one sequence, and one kv head. The group's queries of all rows
+ * are one matrix [n * group, head_dim]. */
+static void attend(const attention_job *job, size_t worker, size_t i, size_t n, size_t kv) {
     const qwen_state *s = job->s;
     const qwen_config *c = &s->model->config;
     const tn_kernels *kern = s->opts.exec.k;
-    size_t dim = (size_t)c->head_dim, group = (size_t)(c->heads / c->kv_heads),
-           context = (size_t)s->opts.context;
-    size_t seen = (size_t)job->r->pos[i] + 1; /* positions this row may look at */
+    size_t dim = (size_t)c->head_dim, n_kv = (size_t)c->kv_heads, group = (size_t)c->heads / n_kv,
+           context = (size_t)s->opts.context, queries = QWEN_ATTEND_ROWS * group;
+    size_t first = (size_t)job->r->pos[i] + 1, last = first + n - 1; /* positions the rows may look at */
     size_t head = cached_head(s, job->r->seq[i], job->layer, kv);
-    size_t at = (i * (size_t)c->kv_heads + kv) * group * dim;
-    float *q = s->q + at;       /* [group, head_dim] */
-    float *out = s->heads + at; /* [group, head_dim] */
+    float *scores = s->scores + worker * queries * context; /* [n, group, context] */
+    float *q = s->queries + worker * queries * dim;         /* [n, group, head_dim], later the outputs */
+    float *room = s->opts.exec.room + worker * TN_MATMUL_ROOM;
+    const float scale = 1.0f / sqrtf((float)dim);
 
-    float scale = 1.0f / sqrtf((float)dim);
-    for (size_t j = 0; j < group * dim; j++) q[j] *= scale;
-    kern->matmul_f32(scores, context, q, dim, keys_of(s, head), dim, group, seen, dim, NULL);
-    for (size_t h = 0; h < group; h++) kern->softmax(scores + h * context, seen);
-    kern->matmul_f32(out, dim, scores, context, values_of(s, head), s->v_stride, group, dim, seen, NULL);
+    for (size_t a = 0; a < n; a++) {
+        const float *from = s->q + ((i + a) * n_kv + kv) * group * dim;
+        for (size_t j = 0; j < group * dim; j++) q[a * group * dim + j] = from[j] * scale;
+    }
+    kern->matmul_f32(scores, context, q, dim, keys_of(s, head), dim, n * group, last, dim, room);
+    for (size_t a = 0; a < n; a++)
+        for (size_t h = 0; h < group; h++) {
+            float *row = scores + (a * group + h) * context;
+            kern->softmax(row, first + a);
+            memset(row + first + a, 0, (n - 1 - a) * sizeof *row);
+        }
+    kern->matmul_f32(q, dim, scores, context, values_of(s, head), s->v_stride, n * group, dim, last, room);
+    for (size_t a = 0; a < n; a++)
+        memcpy(s->heads + ((i + a) * n_kv + kv) * group * dim, q + a * group * dim, group * dim * sizeof *q);
 }
 
-/* Workers begin … end-1 take every workers-th piece: later rows see more, so neighbours are dealt out. */
-static void attend_share(void *ctx, size_t begin, size_t end) {
+/* Pieces begin … end-1: piece p is kv head p % kv_heads of the block at row s->blocks[p / kv_heads]. */
+static void attend_pieces(void *ctx, size_t worker, size_t begin, size_t end) {
     const attention_job *job = ctx;
-    const qwen_config *c = &job->s->model->config;
-    size_t n_kv = (size_t)c->kv_heads,
-           slice = (size_t)(c->heads / c->kv_heads) * (size_t)job->s->opts.context;
-    for (size_t w = begin; w < end; w++)
-        for (size_t piece = w; piece < job->pieces; piece += job->workers)
-            attend(job, piece / n_kv, piece % n_kv, job->s->scores + w * slice);
+    size_t n_kv = (size_t)job->s->model->config.kv_heads;
+    for (size_t p = begin; p < end; p++) {
+        size_t i = (size_t)job->s->blocks[p / n_kv];
+        attend(job, worker, i, block_length(job->r, i), p % n_kv);
+    }
 }
 
 void qwen_attention(qwen_state *s, const qwen_rows *r, int layer) {
     const qwen_config *c = &s->model->config;
-    size_t pieces = (size_t)r->n * (size_t)c->kv_heads;
-    size_t workers = (size_t)s->opts.exec.threads;
+    size_t blocks = 0;
     double seen = 0; /* positions that all rows look at; a double cannot wrap */
+    for (size_t i = 0; i < (size_t)r->n; i += block_length(r, i)) s->blocks[blocks++] = (int32_t)i;
     for (int i = 0; i < r->n; i++) seen += r->pos[i] + 1;
     /* Each costs two products of head_dim for each query head. */
-    if (2.0 * c->heads * c->head_dim * seen < SERIAL_WORK) workers = 1;
-    if (workers > pieces) workers = pieces;
-    attention_job job = {.s = s, .r = r, .layer = layer, .pieces = pieces, .workers = workers};
-    tn_parallel_for(workers, 1, (int)workers, attend_share, &job);
+    int threads = 2.0 * c->heads * c->head_dim * seen < SERIAL_WORK ? 1 : s->opts.exec.threads;
+    attention_job job = {s, r, layer};
+    tn_parallel_for_workers(blocks * (size_t)c->kv_heads, 1, threads, attend_pieces, &job);
 }

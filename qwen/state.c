@@ -104,7 +104,10 @@ static qwen_state *carve(qwen_state *s, const qwen_model *m, const qwen_opts *as
     s->heads = floats(a, n, heads, dim);
     s->gate = floats(a, 1, n, inter);
     s->up = floats(a, 1, n, inter);
-    s->scores = floats(a, (size_t)o.exec.threads, heads / kv, context);
+    size_t queries = (size_t)o.exec.threads * QWEN_ATTEND_ROWS;
+    s->scores = floats(a, queries, heads / kv, context);
+    s->queries = floats(a, queries, heads / kv, dim);
+    s->blocks = tn_arena_take(a, n, sizeof *s->blocks);
     s->logits = floats(a, 1, (size_t)o.logit_rows, (size_t)cfg->vocab);
     size_t widest = inter > d ? inter : d;
     if (heads * dim > widest) widest = heads * dim;

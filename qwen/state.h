@@ -25,6 +25,10 @@ typedef struct {
     int *wanted;              /* [n_wanted] ascending */
 } qwen_rows;
 
+/* Rows that attention takes at once: with the heads of a group they fill the tiles of a product, and their
+ * weights still fit in the second-level cache. */
+enum { QWEN_ATTEND_ROWS = 4 };
+
 struct qwen_state {
     const qwen_model *model;
     qwen_opts opts; /* chunk, sequences and logit_rows as used */
@@ -53,7 +57,9 @@ struct qwen_state {
     float *k, *v;     /* [n, g*e] */
     float *heads;     /* [n, h*e] output of the heads, before o_proj */
     float *gate, *up; /* [n, i] */
-    float *scores;    /* [threads, h/g, c] attention weights of one row and kv head for each thread */
+    float *scores;    /* [threads, QWEN_ATTEND_ROWS, h/g, c] attention weights of a piece, see attention.c */
+    float *queries;   /* [threads, QWEN_ATTEND_ROWS, h/g, e] its scaled queries, then its outputs */
+    int32_t *blocks;  /* [n] first rows of the blocks that attention takes together */
     float *logits;    /* [logit_rows, vocab] */
     void *rounded;    /* rows of the widest input in 8 bits, for quantised weights */
 
@@ -69,7 +75,7 @@ void qwen_rope(const qwen_state *s, const qwen_rows *r, float *x, int heads);
 void qwen_cache_rows(qwen_state *s, const qwen_rows *r, int layer);
 /* attention.c: copies positions 0 … n-1 of every layer from one sequence to another. */
 void qwen_cache_copy(qwen_state *s, int to, int from, int n);
-/* attention.c: s->heads = causal attention of s->q over the cache of `layer`. Scales s->q in place. */
+/* attention.c: s->heads = causal attention of s->q over the cache of `layer`. */
 void qwen_attention(qwen_state *s, const qwen_rows *r, int layer);
 
 /* hooks.c: hands x [n, d] to the hooks of this site and layer. */
