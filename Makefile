@@ -17,7 +17,7 @@ OPT    ?= -O2
 comma  := ,
 # No -ffast-math, and multiply-add is fused only where it is written: results are the same bits everywhere.
 CFLAGS_ALL := -std=c11 $(OPT) -g -ffp-contract=off -fPIC -I. $(WARN) $(if $(filter 1,$(WERROR)),-Werror) \
-	$(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+	$(if $(filter 1,$(SAN)),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DTN_SANITIZED) \
 	$(CFLAGS)
 LIBS := -lm
 

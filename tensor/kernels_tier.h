@@ -100,9 +100,13 @@ const tn_kernels *tn_tier_neondot(void);
 const tn_kernels *tn_tier_neoni8mm(void);
 
 /* For the intrinsics files: loops of constant length over arrays of registers must be unrolled, or the
- * arrays would live in memory. Clang takes GCC's pragma too, but obeys it too late for that. */
+ * arrays would live in memory. Clang takes GCC's pragma too, but obeys it too late for that. A build with the
+ * sanitizers (TN_SANITIZED) leaves the loops as they are: with a check at every access the compiler would
+ * take minutes for one file. */
 #define TN_INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
+#if defined(TN_SANITIZED)
+#define TN_UNROLL
+#elif defined(__clang__)
 #define TN_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define TN_UNROLL _Pragma("GCC unroll 32")
