@@ -1,5 +1,6 @@
 /* The JSON reader of json.h: one checking pass, then lookups over slices known to be sound. */
 #include "tensor/json.h"
+#include "tensor/swar.h"
 #include "tensor/utf8.h"
 
 #include <errno.h>
@@ -9,12 +10,7 @@
 
 #define MAX_DEPTH 64
 
-/* ---- The checking pass ---- */
-
-typedef struct {
-    const char *begin, *p, *end;
-    const char *mistake; /* what was expected at p */
-} checker;
+/* ---- Scanning ---- */
 
 static const char *skip_space(const char *p, const char *end) {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r')) p++;
@@ -25,6 +21,11 @@ static int is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
+/* Whether c is of a number, true, false or null, whatever may follow those. */
+static int is_of_word(char c) {
+    return c > ' ' && c != ',' && c != ']' && c != '}';
+}
+
 static int hex_digit(char c) {
     if (is_digit(c)) return c - '0';
     if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -32,31 +33,88 @@ static int hex_digit(char c) {
     return -1;
 }
 
+/* The first byte in [p, end) that is '"', '\\' or a control character, where plain text of a string stops. */
+static const char *skip_plain(const char *p, const char *end) {
+    for (; end - p >= 8; p += 8) {
+        uint64_t x = tn_load8(p);
+        uint64_t stops = tn_mark_byte(x, '"') | tn_mark_byte(x, '\\') | tn_mark_below(x, 0x20);
+        if (stops) return p + tn_before_mark(stops);
+    }
+    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20) p++;
+    return p;
+}
+
+/* ---- Slices of checked text ---- */
+
+static tn_json_kind kind_at(const char *p) {
+    switch (*p) {
+    case '{':
+        return TN_JSON_OBJECT;
+    case '[':
+        return TN_JSON_ARRAY;
+    case '"':
+        return TN_JSON_STRING;
+    case 't':
+    case 'f':
+        return TN_JSON_BOOL;
+    case 'n':
+        return TN_JSON_NULL;
+    default:
+        return TN_JSON_NUMBER;
+    }
+}
+
+static const char *string_end(const char *p, const char *end) {
+    p = skip_plain(p + 1, end);
+    while (*p != '"') p = skip_plain(p + 2, end); /* behind the escape at p */
+    return p + 1;
+}
+
+/* The end of the value at p, in text that was checked. */
+static const char *value_end(const char *p, const char *end) {
+    if (*p == '"') return string_end(p, end);
+    if (*p != '{' && *p != '[') { /* a number or a word */
+        while (p < end && is_of_word(*p)) p++;
+        return p;
+    }
+    /* In sound text brackets match, so that counting them finds the one that closes the first. */
+    for (int depth = 0; p < end; p++) {
+        if (*p == '"') p = string_end(p, end) - 1;
+        if (*p == '{' || *p == '[') depth++;
+        if ((*p == '}' || *p == ']') && --depth == 0) return p + 1;
+    }
+    return end;
+}
+
+static tn_json slice_at(const char *p, const char *end) {
+    tn_json v = {kind_at(p), p, 0};
+    v.len = (size_t)(value_end(p, end) - p);
+    return v;
+}
+
+/* ---- The checking pass ---- */
+
+typedef struct {
+    const char *begin, *p, *end;
+    const char *mistake;       /* what was expected at p */
+    const tn_json_path *paths; /* [n_paths] members to find on the way */
+    tn_json *values;           /* [n_paths] */
+    int n_paths;
+} checker;
+
 static int wrong(checker *c, const char *expected) {
     c->mistake = expected;
     return 0;
 }
 
-/* What a byte means to a scan; most bytes of a text mean nothing, and one look at a table passes them by.
- * Bytes below 0x20 are 0 (NONE) outside strings: only check_string minds them. */
-enum { NONE, QUOTE, BACKSLASH, OPEN, CLOSE, BETWEEN };
-static const unsigned char meaning[256] = {
-    ['"'] = QUOTE,   ['\\'] = BACKSLASH, ['{'] = OPEN,     ['['] = OPEN,
-    ['}'] = CLOSE,   [']'] = CLOSE,      [','] = BETWEEN,  [':'] = BETWEEN,
-    [' '] = BETWEEN, ['\n'] = BETWEEN,   ['\t'] = BETWEEN, ['\r'] = BETWEEN,
-};
-
 /* p stands on the opening quote; leaves it behind the closing one. */
 static int check_string(checker *c) {
-    for (c->p++; c->p < c->end; c->p++) {
-        unsigned char ch = (unsigned char)*c->p;
-        if (ch > '\\') continue; /* small letters and all but ASCII */
-        if (ch == '"') {
+    for (c->p++; (c->p = skip_plain(c->p, c->end)) < c->end; c->p++) {
+        if (*c->p == '"') {
             c->p++;
             return 1;
         }
-        if (ch < 0x20) return wrong(c, "expected no control character inside a string");
-        if (ch != '\\') continue;
+        if (*c->p != '\\') return wrong(c, "expected no control character inside a string");
         c->p++;
         if (c->p == c->end) break;
         if (*c->p == 'u') {
@@ -120,32 +178,59 @@ static int check_scalar(checker *c) {
     }
 }
 
-/* `"key" :` at p, spaces around it included. */
-static int check_key(checker *c) {
+/* One of the values that p lies in. */
+typedef struct {
+    tn_json key;       /* TN_JSON_NONE for the root and in arrays */
+    const char *begin; /* its first byte */
+    char closer;       /* the bracket that ends it */
+} level;
+
+/* What stands before the value of `inner` in an object, `"key" :`, spaces around it included. */
+static int check_key(checker *c, const level *outer, level *inner) {
+    inner->key = (tn_json){TN_JSON_NONE, NULL, 0};
+    if (outer->closer != '}') return 1; /* an array has no keys */
     c->p = skip_space(c->p, c->end);
     if (c->p == c->end || *c->p != '"') return wrong(c, "expected '\"'");
+    const char *begin = c->p;
     if (!check_string(c)) return 0;
+    inner->key = (tn_json){TN_JSON_STRING, begin, (size_t)(c->p - begin)};
     c->p = skip_space(c->p, c->end);
     if (c->p == c->end || *c->p != ':') return wrong(c, "expected ':'");
     c->p++;
     return 1;
 }
 
+/* The value at open[depth] ended at p. If it is a member that was asked for, it is one of the results. */
+static void note_member(const checker *c, const level *open, int depth) {
+    const char *begin = open[depth].begin;
+    for (int i = 0; i < c->n_paths; i++) {
+        const char *outer = c->paths[i].outer;
+        if (outer && !tn_json_is(open[1].key, outer)) continue;
+        if (depth == (outer ? 2 : 1)) {
+            if (tn_json_is(open[depth].key, c->paths[i].name))
+                c->values[i] = (tn_json){kind_at(begin), begin, (size_t)(c->p - begin)};
+        } else if (depth == 1 && c->values[i].kind != TN_JSON_NONE && c->values[i].text < begin) {
+            c->values[i] = (tn_json){TN_JSON_NONE, NULL, 0}; /* was in an `outer` that this one replaces */
+        }
+    }
+}
+
 /* One whole value. The stack of open brackets is an array, so hostile nesting cannot exhaust the C stack. */
 static int check_value(checker *c) {
-    char closers[MAX_DEPTH];
+    level open[MAX_DEPTH + 1]; /* the root, the value in it that holds p, and so on */
     int depth = 0;
     for (;;) {
         /* a value starts here */
         c->p = skip_space(c->p, c->end);
         if (c->p == c->end) return wrong(c, "expected a value");
+        open[depth].begin = c->p;
         if (*c->p == '{' || *c->p == '[') {
             if (depth == MAX_DEPTH) return wrong(c, "expected at most 64 levels");
-            char closer = *c->p == '{' ? '}' : ']';
+            open[depth].closer = *c->p == '{' ? '}' : ']';
             c->p = skip_space(c->p + 1, c->end);
-            if (c->p == c->end || *c->p != closer) {
-                closers[depth++] = closer;
-                if (closer == '}' && !check_key(c)) return 0;
+            if (c->p == c->end || *c->p != open[depth].closer) {
+                depth++;
+                if (!check_key(c, &open[depth - 1], &open[depth])) return 0;
                 continue;
             }
             c->p++; /* empty */
@@ -155,87 +240,51 @@ static int check_value(checker *c) {
         /* a value ended here: close brackets, or go on behind a comma */
         for (;;) {
             if (depth == 0) return 1;
+            if (depth <= 2) note_member(c, open, depth);
+            char closer = open[depth - 1].closer;
             c->p = skip_space(c->p, c->end);
             if (c->p < c->end && *c->p == ',') {
                 c->p++;
-                if (closers[depth - 1] == '}' && !check_key(c)) return 0;
+                if (!check_key(c, &open[depth - 1], &open[depth])) return 0;
                 break;
             }
-            if (c->p == c->end || *c->p != closers[depth - 1])
-                return wrong(c, closers[depth - 1] == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
+            if (c->p == c->end || *c->p != closer)
+                return wrong(c, closer == '}' ? "expected ',' or '}'" : "expected ',' or ']'");
             c->p++;
             depth--;
         }
     }
 }
 
-/* ---- Slices of checked text ---- */
-
-static tn_json_kind kind_at(const char *p) {
-    switch (*p) {
-    case '{':
-        return TN_JSON_OBJECT;
-    case '[':
-        return TN_JSON_ARRAY;
-    case '"':
-        return TN_JSON_STRING;
-    case 't':
-    case 'f':
-        return TN_JSON_BOOL;
-    case 'n':
-        return TN_JSON_NULL;
-    default:
-        return TN_JSON_NUMBER;
+/* Checks the whole document of c; its root is found in *root. */
+static int parse(checker *c, tn_json *root, tn_err *e) {
+    if (c->p == c->end) return tn_fail(e, TN_EFORMAT, "bad JSON: the text is empty");
+    const char *begin = skip_space(c->p, c->end);
+    int ok = check_value(c);
+    const char *after = c->p;
+    if (ok) {
+        c->p = skip_space(c->p, c->end);
+        if (c->p < c->end) ok = wrong(c, "expected the end");
     }
-}
-
-static const char *string_end(const char *p) {
-    for (p++; *p != '"'; p++)
-        if (*p == '\\') p++;
-    return p + 1;
-}
-
-static int meaning_at(const char *p) {
-    return meaning[(unsigned char)*p];
-}
-
-/* The end of the value at p, in text that was checked. */
-static const char *value_end(const char *p, const char *end) {
-    if (*p == '"') return string_end(p);
-    if (meaning_at(p) != OPEN) { /* a number or a word */
-        while (p < end && meaning_at(p) == NONE) p++;
-        return p;
-    }
-    /* In sound text brackets match, so that counting them finds the one that closes the first. */
-    for (int depth = 0; p < end; p++) {
-        int m = meaning_at(p);
-        if (m == OPEN) depth++;
-        if (m == CLOSE && --depth == 0) return p + 1;
-        if (m == QUOTE) p = string_end(p) - 1;
-    }
-    return end;
-}
-
-static tn_json slice_at(const char *p, const char *end) {
-    tn_json v = {kind_at(p), p, 0};
-    v.len = (size_t)(value_end(p, end) - p);
-    return v;
+    if (!ok) return tn_fail(e, TN_EFORMAT, "bad JSON at byte %zu: %s", (size_t)(c->p - c->begin), c->mistake);
+    *root = (tn_json){kind_at(begin), begin, (size_t)(after - begin)};
+    return TN_OK;
 }
 
 int tn_json_parse(tn_json *out, const char *text, size_t len, tn_err *e) {
-    checker c = {text, text, text + len, NULL};
-    if (len == 0) return tn_fail(e, TN_EFORMAT, "bad JSON: the text is empty");
-    int ok = check_value(&c);
-    const char *value = skip_space(text, c.end);
-    const char *after = c.p;
-    if (ok) {
-        c.p = skip_space(c.p, c.end);
-        if (c.p < c.end) ok = wrong(&c, "expected the end");
-    }
-    if (!ok) return tn_fail(e, TN_EFORMAT, "bad JSON at byte %zu: %s", (size_t)(c.p - c.begin), c.mistake);
-    *out = (tn_json){kind_at(value), value, (size_t)(after - value)};
-    return TN_OK;
+    checker c = {.begin = text, .p = text, .end = text + len};
+    return parse(&c, out, e);
 }
+
+int tn_json_parse_members(tn_json *values, const tn_json_path *paths, int n, const char *text, size_t len,
+                          tn_err *e) {
+    checker c = {.begin = text, .p = text, .end = text + len, .paths = paths, .values = values, .n_paths = n};
+    for (int i = 0; i < n; i++) values[i] = (tn_json){TN_JSON_NONE, NULL, 0};
+    tn_json root;
+    return parse(&c, &root, e);
+}
+
+/* ---- Walking checked text ---- */
 
 tn_json_iter tn_json_each(tn_json v) {
     tn_json_iter it = {NULL, NULL, v.kind == TN_JSON_OBJECT};
@@ -363,7 +412,7 @@ int tn_json_string(tn_json v, tn_buf *out) {
     const char *p = v.text + 1, *end = v.text + v.len - 1;
     while (p < end) {
         const char *run = p;
-        while (p < end && *p != '\\') p++;
+        p = skip_plain(p, end);
         tn_buf_add(out, run, (size_t)(p - run));
         if (p == end) break;
         char piece[4];
@@ -371,6 +420,19 @@ int tn_json_string(tn_json v, tn_buf *out) {
         tn_buf_add(out, piece, (size_t)n);
     }
     return 1;
+}
+
+const char *tn_json_text(tn_json v, size_t *len, tn_buf *scratch) {
+    if (v.kind != TN_JSON_STRING) return NULL;
+    const char *begin = v.text + 1, *end = v.text + v.len - 1;
+    if (skip_plain(begin, end) == end) {
+        *len = (size_t)(end - begin);
+        return begin;
+    }
+    tn_buf_clear(scratch);
+    tn_json_string(v, scratch);
+    *len = scratch->len;
+    return scratch->failed ? NULL : scratch->data;
 }
 
 int tn_json_is(tn_json v, const char *s) {

@@ -30,6 +30,16 @@ typedef struct {
  * outlive every tn_json taken from it. */
 int tn_json_parse(tn_json *out, const char *text, size_t len, tn_err *e);
 
+/* A member of the root (outer NULL), or a member of the object that is the root's member `outer`. */
+typedef struct {
+    const char *outer, *name;
+} tn_json_path;
+
+/* tn_json_parse that finds members while it checks: values[i] is the one at paths[i], of kind TN_JSON_NONE
+ * when it is not there. For files with members of megabytes, which tn_json_get would have to walk again. */
+int tn_json_parse_members(tn_json *values, const tn_json_path *paths, int n, const char *text, size_t len,
+                          tn_err *e);
+
 /* obj[key]; kind TN_JSON_NONE when obj is no object or has no such key (the last one wins, as in
  * Python). Keys with escapes compare by their unescaped text. */
 tn_json tn_json_get(tn_json obj, const char *key);
@@ -53,6 +63,10 @@ int tn_json_f64(tn_json v, double *out);
 /* Appends the unescaped bytes of string v (UTF-8; a lone surrogate escape becomes U+FFFD) to *out.
  * Returns 1, or 0 when v is no string. */
 int tn_json_string(tn_json v, tn_buf *out);
+
+/* The unescaped bytes [*len] of v without a copy where there is nothing to unescape, else put in *scratch,
+ * which is cleared first. NULL when v is no string, or when memory lacks (scratch->failed). */
+const char *tn_json_text(tn_json v, size_t *len, tn_buf *scratch);
 
 /* 1 when v is a string equal to s after unescaping. */
 int tn_json_is(tn_json v, const char *s);

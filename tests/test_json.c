@@ -95,6 +95,62 @@ static void escapes(void) {
     CHECK(!tn_json_is(parse("\"ab\""), "abc"));
 }
 
+/* Strings are scanned eight bytes at a time: their end, escapes and mistakes are found at every place. */
+static void strings_of_every_length(void) {
+    char text[64];
+    for (size_t n = 0; n < 40; n++)
+        for (size_t at = 0; at < n; at++) {
+            tn_json v;
+            tn_buf scratch = TN_BUF_INIT;
+            tn_err e;
+            memset(text, 0xc3, sizeof text);
+            text[0] = text[n + 1] = '"';
+            size_t len = 0;
+            CHECK_INT(tn_json_parse(&v, text, n + 2, NULL), TN_OK);
+            CHECK(tn_json_text(v, &len, &scratch) == text + 1 && len == n && scratch.len == 0);
+            CHECK_INT(tn_json_parse(&v, text, n + 1, NULL), TN_EFORMAT); /* no end */
+
+            text[1 + at] = 0x1f;
+            CHECK_INT(tn_json_parse(&v, text, n + 2, &e), TN_EFORMAT);
+            char message[80];
+            snprintf(message, sizeof message,
+                     "bad JSON at byte %zu: expected no control character inside a string", 1 + at);
+            CHECK_STR(e.msg, message);
+
+            text[1 + at] = '\\';
+            text[2 + at] = '"'; /* an escaped quote; with the last byte escaped, the string has no end */
+            CHECK_INT(tn_json_parse(&v, text, n + 2, NULL), at + 1 < n ? TN_OK : TN_EFORMAT);
+            if (at + 1 < n) {
+                const char *got = tn_json_text(v, &len, &scratch);
+                CHECK(got == scratch.data && len == n - 1 && got[at] == '"');
+                CHECK_INT(v.len, n + 2);
+            }
+            tn_buf_free(&scratch);
+        }
+}
+
+static void members_found_while_checking(void) {
+    static const tn_json_path paths[] = {{NULL, "a"}, {NULL, "m"}, {"m", "a"}, {"m", "b"}, {"m", "none"}};
+    enum { A, M, M_A, M_B, M_NONE, COUNT };
+    tn_json v[COUNT];
+    const char *text = " {\"x\": {\"a\": 1}, \"m\": {\"b\": 2}, \"a\": [{\"a\": 3}, 4], \"a\": 5,"
+                       "\"m\": {\"\\u0061\": {\"a\": {}, \"b\": 6}, \"c\": [7] , \"a\" : \"8\" } } ";
+    CHECK_INT(tn_json_parse_members(v, paths, COUNT, text, strlen(text), NULL), TN_OK);
+    tn_json root = parse(text), m = tn_json_get(root, "m");
+    CHECK(v[A].text == tn_json_get(root, "a").text && v[A].len == 1); /* of equal keys the last, as there */
+    CHECK(v[M].text == m.text && v[M].len == m.len && v[M].kind == TN_JSON_OBJECT);
+    CHECK(tn_json_is(v[M_A], "8"));
+    CHECK_INT(v[M_B].kind, TN_JSON_NONE); /* was in the "m" that the later one replaces */
+    CHECK_INT(v[M_NONE].kind, TN_JSON_NONE);
+
+    const char *list = "[{\"a\": 1, \"m\": {\"a\": 2}}, 3]", *scalar = "{\"m\": 4, \"a\": -5e1}";
+    CHECK_INT(tn_json_parse_members(v, paths, COUNT, list, strlen(list), NULL), TN_OK);
+    for (int i = 0; i < COUNT; i++) CHECK_INT(v[i].kind, TN_JSON_NONE);
+    CHECK_INT(tn_json_parse_members(v, paths, COUNT, scalar, strlen(scalar), NULL), TN_OK);
+    CHECK(v[M].kind == TN_JSON_NUMBER && v[A].len == 4 && v[M_A].kind == TN_JSON_NONE);
+    CHECK_INT(tn_json_parse_members(v, paths, COUNT, text, strlen(text) - 3, NULL), TN_EFORMAT);
+}
+
 static void writer_round_trip(void) {
     tn_buf b = TN_BUF_INIT;
     tn_json_out w = tn_json_writer(&b, 0);
@@ -145,6 +201,8 @@ void test_json(void) {
     RUN(mistakes_name_the_byte);
     RUN(every_prefix_is_refused);
     RUN(escapes);
+    RUN(strings_of_every_length);
+    RUN(members_found_while_checking);
     RUN(writer_round_trip);
     RUN(writer_indents);
 }

@@ -365,6 +365,9 @@ static void refuses_broken_files(void) {
     BROKEN(merges, "\" b\"", "merge 0 (\"\" \"b\")");
     BROKEN(merges, "[\"a\"]", "merge 0 is no pair");
     BROKEN(merges, "[\"a\",1]", "merge 0 is no pair");
+    BROKEN(merges, "[\"\",\"b\"]", "merge 0 is no pair");
+    BROKEN(merges, "[\"a\",\"b\",\"b\"]", "merge 0 is no pair");
+    BROKEN(merges, "[\"a\",\"\"]", "merge 0 (\"a\" \"\")");
     BROKEN(merges, "7", "merge 0 is no pair");
     BROKEN(added, "{\"content\":\"x\"}", "has no id");
     BROKEN(added, "{\"id\":3}", "added token 3 has no content");

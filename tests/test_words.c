@@ -17,7 +17,20 @@ static void finds_the_first_mark(void) {
             uint64_t m = 0;
             for (int i = 0; i < 8; i++)
                 if (i == first || (i > first && others >> i & 1)) m |= (uint64_t)0x80 << 8 * i;
-            if (!CHECK_INT(tok_before_mark(m), first)) return;
+            if (!CHECK_INT(tn_before_mark(m), first)) return;
+        }
+}
+
+static void marks_a_byte_and_what_is_below(void) {
+    for (unsigned c = 0; c < 256; c++)
+        for (unsigned beside = 0; beside < 256; beside++) {
+            char text[8]; /* `beside` everywhere but at byte 3: the first mark is there or at byte 0 */
+            memset(text, (int)beside, sizeof text);
+            text[3] = (char)c;
+            uint64_t x = tn_load8(text);
+            size_t quote = beside == '"' ? 0 : c == '"' ? 3 : 8, low = beside < 0x20 ? 0 : c < 0x20 ? 3 : 8;
+            if (!CHECK_INT(tn_before_mark(tn_mark_byte(x, '"')), quote)) return;
+            if (!CHECK_INT(tn_before_mark(tn_mark_below(x, 0x20)), low)) return;
         }
 }
 
@@ -28,8 +41,8 @@ static void marks_all_but_letters(void) {
             memset(text, (int)beside, sizeof text);
             text[3] = (char)c;
             int letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-            uint64_t m = tok_mark_nonletters(tok_load8(text));
-            if (!CHECK_INT(m >> 31 & 1, !letter) || !CHECK((m & ~TOK_MARKS) == 0)) return;
+            uint64_t m = tn_mark_nonletters(tn_load8(text));
+            if (!CHECK_INT(m >> 31 & 1, !letter) || !CHECK((m & ~TN_MARKS) == 0)) return;
         }
 }
 
@@ -167,6 +180,7 @@ static void cached_words_are_merged_words(void) {
 
 void test_words(void) {
     RUN(finds_the_first_mark);
+    RUN(marks_a_byte_and_what_is_below);
     RUN(marks_all_but_letters);
     RUN(merges_as_defined);
     RUN(keys_are_exact);

@@ -3,7 +3,7 @@
  */
 #include "tokenizer/bpe.h"
 
-#include "tokenizer/swar.h"
+#include "tensor/swar.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +49,7 @@ static inline tok_step step_of(const tok_merges *m, int32_t left, int32_t right)
 }
 
 static inline void prefetch_step(const tok_merges *m, int32_t left, int32_t right) {
-    TOK_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
+    TN_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
 }
 
 int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_err *e) {

@@ -9,7 +9,7 @@
 #ifndef TOKENIZER_CACHE_H
 #define TOKENIZER_CACHE_H
 
-#include "tokenizer/swar.h"
+#include "tensor/swar.h"
 
 #define TOK_KEY_BYTES 15 /* longer words are not kept */
 #define TOK_CACHED_IDS 3 /* nor those of more tokens */
@@ -48,11 +48,11 @@ static inline tok_key tok_key_of(const char *word, size_t len, size_t room) {
     size_t in_low = len < 8 ? len : 8, in_high = len - in_low;
     tok_key k;
     if (room >= 16) { /* two loads and no loop; only the last words of a text have less behind them */
-        k.low = tok_load8(word) & keep[in_low];
-        k.high = tok_load8(word + 8) & keep[in_high];
+        k.low = tn_load8(word) & keep[in_low];
+        k.high = tn_load8(word + 8) & keep[in_high];
     } else {
-        k.low = tok_load_upto8(word, in_low);
-        k.high = tok_load_upto8(word + in_low, in_high);
+        k.low = tn_load_upto8(word, in_low);
+        k.high = tn_load_upto8(word + in_low, in_high);
     }
     k.high |= (uint64_t)len << 56;
     return k;

@@ -71,7 +71,7 @@ static size_t cut_words(const encoder *x, tok_words *words, cut_word *batch) {
         if (w->len > TOK_KEY_BYTES || !x->cache.entry) continue;
         w->key = tok_key_of(w->text, w->len, (size_t)(words->end - w->text));
         w->place = tok_cache_place(&x->cache, w->key);
-        TOK_PREFETCH(w->place);
+        TN_PREFETCH(w->place);
     }
     return n;
 }

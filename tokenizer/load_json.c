@@ -5,15 +5,6 @@
 
 #include <string.h>
 
-/* values[i] = obj[names[i]] in one pass: the file's big members are walked once, not once a look-up. */
-static void get_members(tn_json obj, const char *const *names, tn_json *values, int n) {
-    tn_json key, value;
-    memset(values, 0, (size_t)n * sizeof *values);
-    for (tn_json_iter it = tn_json_each(obj); tn_json_next(&it, &key, &value);)
-        for (int i = 0; i < n; i++)
-            if (tn_json_is(key, names[i])) values[i] = value;
-}
-
 static int is_absent(tn_json v) {
     return v.kind == TN_JSON_NONE || v.kind == TN_JSON_NULL;
 }
@@ -93,64 +84,87 @@ static int load_unk(tok_model *t, tn_json v, tn_err *e) {
 }
 
 /* One entry of "merges": "left right" or ["left", "right"]. */
-static int load_merge(tok_model *t, uint32_t rank, tn_json v, tn_buf *text, tn_buf *scratch, tn_err *e) {
-    tn_buf_clear(text);
-    size_t left_len = 0, right_at = 0;
+static int load_merge(tok_model *t, uint32_t rank, tn_json v, tn_buf scratch[3], tn_err *e) {
+    const char *left, *right = NULL;
+    size_t left_len = 0, right_len = 0;
     if (v.kind == TN_JSON_ARRAY) {
-        tn_json part;
+        tn_json a = {0}, b = {0};
         tn_json_iter it = tn_json_each(v);
-        int ok = tn_json_next(&it, NULL, &part) && tn_json_string(part, text);
-        left_len = text->len;
-        ok = ok && tn_json_next(&it, NULL, &part) && tn_json_string(part, text);
-        if (ok && !tn_json_next(&it, NULL, &part)) right_at = left_len;
-    } else if (tn_json_string(v, text) && text->len > 0) {
-        const char *space = memchr(text->data, ' ', text->len);
+        int two =
+            tn_json_next(&it, NULL, &a) && tn_json_next(&it, NULL, &b) && !tn_json_next(&it, NULL, NULL);
+        left = two ? tn_json_text(a, &left_len, &scratch[0]) : NULL;
+        right = left_len > 0 ? tn_json_text(b, &right_len, &scratch[1]) : NULL;
+    } else {
+        size_t len = 0;
+        left = tn_json_text(v, &len, &scratch[0]);
+        const char *space = left ? memchr(left, ' ', len) : NULL;
         if (space) {
-            left_len = (size_t)(space - text->data);
-            right_at = left_len + 1;
+            left_len = (size_t)(space - left);
+            right = space + 1;
+            right_len = len - left_len - 1;
         }
     }
-    if (text->failed) return tn_fail(e, TN_ENOMEM, "no memory for the merges");
-    if (right_at == 0) return tn_fail(e, TN_EFORMAT, "merge %u is no pair of tokens", (unsigned)rank);
-    return tok_load_merge(t, rank, text->data, left_len, text->data + right_at, text->len - right_at, scratch,
-                          e);
+    if (scratch[0].failed || scratch[1].failed) return tn_fail(e, TN_ENOMEM, "no memory for the merges");
+    if (!right) return tn_fail(e, TN_EFORMAT, "merge %u is no pair of tokens", (unsigned)rank);
+    return tok_load_merge(t, rank, left, left_len, right, right_len, &scratch[2], e);
 }
 
 static int load_merges(tok_model *t, tn_json list, tn_err *e) {
     if (list.kind != TN_JSON_ARRAY) return tn_fail(e, TN_EFORMAT, "model.merges is missing or no list");
     int status = TN_OK;
-    tn_buf text = TN_BUF_INIT, scratch = TN_BUF_INIT;
-    tn_json key, v;
+    tn_buf scratch[3] = {TN_BUF_INIT, TN_BUF_INIT, TN_BUF_INIT};
+    tn_json v;
     uint32_t rank = 0;
-    for (tn_json_iter it = tn_json_each(list); status == TN_OK && tn_json_next(&it, &key, &v);)
-        status = load_merge(t, rank++, v, &text, &scratch, e);
-    tn_buf_free(&text);
-    tn_buf_free(&scratch);
+    for (tn_json_iter it = tn_json_each(list); status == TN_OK && tn_json_next(&it, NULL, &v);)
+        status = load_merge(t, rank++, v, scratch, e);
+    for (int i = 0; i < 3; i++) tn_buf_free(&scratch[i]);
     return status == TN_OK ? tok_merges_seal(&t->merges, e) : status;
 }
 
-static int load_bpe(tok_model *t, tn_json model, tn_err *e) {
-    static const char *const names[] = {"type",
-                                        "vocab",
-                                        "merges",
-                                        "unk_token",
-                                        "ignore_merges",
-                                        "dropout",
-                                        "fuse_unk",
-                                        "byte_fallback",
-                                        "continuing_subword_prefix",
-                                        "end_of_word_suffix"};
-    enum { TYPE, VOCAB, MERGES, UNK, IGNORE, OTHERS, COUNT = 10 };
-    tn_json m[COUNT];
-    if (model.kind != TN_JSON_OBJECT) return tn_fail(e, TN_EFORMAT, "\"model\" is missing or no object");
-    get_members(model, names, m, COUNT);
-    if (m[TYPE].kind != TN_JSON_NONE && !tn_json_is(m[TYPE], "BPE")) return refuse("model", model, e);
+/* The members of tokenizer.json that matter. */
+enum {
+    NORMALIZER,
+    PRE,
+    POST,
+    DECODER,
+    ADDED,
+    MODEL,
+    TYPE,
+    VOCAB,
+    MERGES,
+    UNK,
+    IGNORE,
+    OTHERS,
+    COUNT = OTHERS + 5
+};
+static const tn_json_path members[COUNT] = {
+    [NORMALIZER] = {NULL, "normalizer"},
+    [PRE] = {NULL, "pre_tokenizer"},
+    [POST] = {NULL, "post_processor"},
+    [DECODER] = {NULL, "decoder"},
+    [ADDED] = {NULL, "added_tokens"},
+    [MODEL] = {NULL, "model"},
+    [TYPE] = {"model", "type"},
+    [VOCAB] = {"model", "vocab"},
+    [MERGES] = {"model", "merges"},
+    [UNK] = {"model", "unk_token"},
+    [IGNORE] = {"model", "ignore_merges"},
+    [OTHERS] = {"model", "dropout"}, /* from here on, what must be off */
+    {"model", "fuse_unk"},
+    {"model", "byte_fallback"},
+    {"model", "continuing_subword_prefix"},
+    {"model", "end_of_word_suffix"},
+};
+
+static int load_bpe(tok_model *t, const tn_json m[COUNT], tn_err *e) {
+    if (m[MODEL].kind != TN_JSON_OBJECT) return tn_fail(e, TN_EFORMAT, "\"model\" is missing or no object");
+    if (m[TYPE].kind != TN_JSON_NONE && !tn_json_is(m[TYPE], "BPE")) return refuse("model", m[MODEL], e);
     for (int i = OTHERS; i < COUNT; i++) { /* null, false, 0 and "" are all ways to say off */
         int on = 0;
         double number = 0;
         int off = is_absent(m[i]) || (tn_json_bool(m[i], &on) && !on) ||
                   (tn_json_f64(m[i], &number) && number == 0) || tn_json_is(m[i], "");
-        if (!off) return tn_fail(e, TN_EUNSUP, "model.%s is not supported", names[i]);
+        if (!off) return tn_fail(e, TN_EUNSUP, "model.%s is not supported", members[i].name);
     }
     tn_json_bool(m[IGNORE], &t->ignore_merges);
 
@@ -174,17 +188,13 @@ static int load_added(tok_model *t, tn_json list, tn_err *e) {
 }
 
 int tok_load_json(tok_model *t, const char *text, size_t len, tn_err *e) {
-    static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor",
-                                        "decoder",    "model",         "added_tokens"};
-    enum { NORMALIZER, PRE, POST, DECODER, MODEL, ADDED, COUNT };
-    tn_json root, m[COUNT];
-    int status = tn_json_parse(&root, text, len, e);
+    tn_json m[COUNT];
+    int status = tn_json_parse_members(m, members, COUNT, text, len, e);
     if (status != TN_OK) return status;
-    get_members(root, names, m, COUNT);
     if ((status = load_normalizer(t, m[NORMALIZER], e)) != TN_OK) return status;
     if ((status = load_pre_tokenizer(t, m[PRE], e)) != TN_OK) return status;
     if ((status = check_post_processor(m[POST], e)) != TN_OK) return status;
     if (!is_absent(m[DECODER]) && !has_type(m[DECODER], "ByteLevel")) return refuse("decoder", m[DECODER], e);
-    if ((status = load_bpe(t, m[MODEL], e)) != TN_OK) return status;
+    if ((status = load_bpe(t, m, e)) != TN_OK) return status;
     return load_added(t, m[ADDED], e);
 }

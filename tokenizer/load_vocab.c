@@ -12,15 +12,15 @@ int tok_load_entries(tok_model *t, tn_json vocab, tn_err *e) {
     tn_json key, value;
     for (tn_json_iter it = tn_json_each(vocab); status == TN_OK && tn_json_next(&it, &key, &value);) {
         int64_t id;
-        tn_buf_clear(&text);
-        tn_json_string(key, &text);
-        if (text.failed)
+        size_t len;
+        const char *spelled = tn_json_text(key, &len, &text);
+        if (!spelled)
             status = tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
         else if (!tn_json_i64(value, &id))
-            status = tn_fail(e, TN_EFORMAT, "the id of token \"%.40s\" is no whole number",
-                             text.len ? text.data : "");
+            status = tn_fail(e, TN_EFORMAT, "the id of token \"%.*s\" is no whole number",
+                             (int)(len < 40 ? len : 40), spelled);
         else
-            status = tok_vocab_add(&t->vocab, id, text.data, text.len, e);
+            status = tok_vocab_add(&t->vocab, id, spelled, len, e);
     }
     tn_buf_free(&text);
     return status == TN_OK ? tok_vocab_seal(&t->vocab, e) : status;

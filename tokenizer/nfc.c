@@ -8,7 +8,7 @@
 #include "tokenizer/nfc.h"
 
 #include "tensor/utf8.h"
-#include "tokenizer/swar.h"
+#include "tensor/swar.h"
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -116,7 +116,7 @@ static void segment_write(const segment *s, tn_buf *out) {
 static const char *find_slow(const char *p, const char *end, const char **before) {
     *before = p;
     while (p < end) {
-        while (end - p >= 8 && !(tok_load8(p) & TOK_MARKS)) { /* eight of ASCII */
+        while (end - p >= 8 && !(tn_load8(p) & TN_MARKS)) { /* eight of ASCII */
             *before = p + 7;
             p += 8;
         }

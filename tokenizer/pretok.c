@@ -4,7 +4,7 @@
  */
 #include "tokenizer/pretok.h"
 
-#include "tokenizer/swar.h"
+#include "tensor/swar.h"
 #include "tokenizer/unicode.h"
 
 #define NOT_OTHER (TOK_LETTER | TOK_NUMBER | TOK_SPACE) /* [^\s\p{L}\p{N}] has none of these */
@@ -31,7 +31,7 @@ static inline look look_at(const char *p, const char *end) {
 static const char *skip_letters(const char *p, const char *end) {
     for (;;) {
         while (end - p >= 8) { /* ASCII letters, up to eight at once */
-            size_t n = tok_before_mark(tok_mark_nonletters(tok_load8(p)));
+            size_t n = tn_before_mark(tn_mark_nonletters(tn_load8(p)));
             p += n;
             if (n == 8) continue;
             if ((unsigned char)*p < 0x80) return p;

@@ -1,15 +1,14 @@
 /* The vocabulary of vocab.h: an array by id, a hash table by bytes. */
 #include "tokenizer/vocab.h"
 
-#include "tensor/utf8.h"
-#include "tokenizer/swar.h"
-#include "tokenizer/unicode.h"
+#include "tensor/swar.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* GPT-2's alphabet: a byte that prints in Latin-1 (! … ~, ¡ … ¬, ® … ÿ) is spelled by itself, the other 68
- * in ascending order by U+0100, U+0101, …. Returns the byte spelled by c, or -1. */
+/* GPT-2's alphabet, whose letters take one byte of UTF-8 or two: a byte that prints in Latin-1 (! … ~, ¡ … ¬,
+ * ® … ÿ) is spelled by itself, the other 68 in ascending order by U+0100, U+0101, …. Returns the byte spelled
+ * by c, or -1. */
 static int byte_of_letter(uint32_t c) {
     if ((c >= 0x21 && c <= 0x7e) || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff)) return (int)c;
     if (c < 0x100 || c >= 0x144) return -1;
@@ -22,10 +21,15 @@ static int byte_of_letter(uint32_t c) {
 int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
     size_t before = out->len, n = 0;
     char piece[64]; /* bytes go to the buffer in pieces, not one by one */
-    for (const char *p = spelled, *end = spelled + len; p < end;) {
-        uint32_t c;
-        p += tok_char(p, end, &c);
-        int byte = byte_of_letter(c);
+    const unsigned char *p = (const unsigned char *)spelled, *end = p + len;
+    while (p < end) {
+        int byte = -1;
+        if (*p > 0x20 && *p < 0x7f) { /* by itself, as most are */
+            byte = *p++;
+        } else if (*p >= 0xc2 && *p <= 0xc5 && end - p >= 2 && p[1] >> 6 == 2) { /* U+0080 … U+017F */
+            byte = byte_of_letter((*p & 0x1fu) << 6 | (p[1] & 0x3fu));
+            p += 2;
+        }
         if (byte < 0) {
             out->len = before;
             return 0;
@@ -44,10 +48,10 @@ int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
 static uint64_t hash_bytes(const char *bytes, size_t len) {
     uint64_t h = len;
     for (; len >= 8; bytes += 8, len -= 8) {
-        h = (h ^ tok_load8(bytes)) * 0x9e3779b97f4a7c15u;
+        h = (h ^ tn_load8(bytes)) * 0x9e3779b97f4a7c15u;
         h ^= h >> 32;
     }
-    h = (h ^ tok_load_upto8(bytes, len)) * 0xd6e8feb86659fd93u;
+    h = (h ^ tn_load_upto8(bytes, len)) * 0xd6e8feb86659fd93u;
     return h ^ h >> 32;
 }
 
@@ -88,11 +92,10 @@ static int claim_id(tok_vocab *v, int64_t id, tn_err *e) {
         while (cap < need) cap *= 2;
         tok_entry *entry = realloc(v->entry, cap * sizeof *entry);
         if (!entry) return tn_fail(e, TN_ENOMEM, "no memory for the vocabulary");
-        memset(entry + v->cap, 0, (cap - v->cap) * sizeof *entry);
         v->entry = entry;
         v->cap = cap;
     }
-    if (id >= v->n) v->n = (int32_t)id + 1;
+    for (; v->n <= id; v->n++) v->entry[v->n] = (tok_entry){0, 0, TOK_ABSENT};
     return TN_OK;
 }
 
