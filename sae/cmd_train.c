@@ -10,14 +10,26 @@
 
 static const char SUMMARY[] =
     "sae train -a ACTS.safetensors -o SAEDIR\n"
-    "Trains a sparse autoencoder (ReLU, squared error + L1) on captured activations and writes it in "
-    "SAELens'\n"
-    "format, with train.csv, loss.svg, l1_mse.svg and trainer.safetensors (for --resume) beside it.";
+    "Trains a sparse autoencoder on captured activations and writes it in SAELens' format, with train.csv,\n"
+    "loss.svg, l1_mse.svg and trainer.safetensors (for --resume) beside it.\n"
+    "\n"
+    "--arch   relu       squared error and an L1 penalty (--l1)\n"
+    "         topk       the --k largest latents of each row\n"
+    "         batchtopk  --k latents a row on average; saved as jumprelu with the threshold it learnt\n"
+    "         jumprelu   a threshold for each latent, learnt with a penalty on how many fire: near "
+    "--target-l0,\n"
+    "                    or --l0-penalty step or tanh with --l0\n"
+    "         gated      gates and magnitudes, with an L1 penalty on the gates (--l1)";
+
+/* A number that was not given. */
+#define UNSET -1e30f
 
 /* What the options are parsed into before they are checked. */
 typedef struct {
-    const char *acts, *out, *arch, *width;
+    const char *acts, *out, *arch, *width, *l0_penalty;
     sae_fit_opts fit;
+    float l1, l0, k, aux, target_l0, bandwidth, threshold; /* UNSET, or of the architecture */
+    int ste_to_input;
     int threads, no_scale, no_center, free_decoder, no_b_dec_input;
 } args;
 
@@ -34,6 +46,49 @@ static int parse_width(const char *text, int d_in, int *out, tn_err *e) {
         return tn_fail(e, TN_EARG, "--width %s: %g latents", text, v);
     *out = (int)v;
     return TN_OK;
+}
+
+/* ---- options of an architecture ---- */
+
+/* Takes an option that was given, which must be one of this architecture. */
+static int own(const args *a, const char *option, int fits, float value, float *dst, tn_err *e) {
+    if (value == UNSET) return TN_OK;
+    if (!fits) return tn_fail(e, TN_EARG, "%s does not go with --arch %s", option, a->arch);
+    if (dst) *dst = value;
+    return TN_OK;
+}
+
+static int parse_l0_penalty(const char *name, sae_l0_penalty *out, tn_err *e) {
+    static const char *const names[] = {"step", "quadratic", "tanh"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *out = (sae_l0_penalty)i;
+        return TN_OK;
+    }
+    return tn_fail(e, TN_EARG, "--l0-penalty is step, quadratic or tanh, not \"%s\"", name);
+}
+
+static int parse_architecture(args *a, tn_err *e) {
+    sae_train_opts *t = &a->fit.train;
+    if (!sae_train_kind_find(a->arch, &t->arch))
+        return tn_fail(e, TN_EARG, "--arch is relu, topk, batchtopk, jumprelu or gated, not \"%s\"", a->arch);
+    int jump = t->arch == SAE_TRAIN_JUMPRELU, l1 = t->arch == SAE_TRAIN_RELU || t->arch == SAE_TRAIN_GATED;
+    int ranked = !jump && !l1, rc;
+    t->l0_penalty = SAE_L0_QUADRATIC;
+    if ((rc = own(a, "--l1", l1, a->l1, &t->l1, e))) return rc;
+    if ((rc = own(a, "--l1-warmup", l1 || jump, t->l1_warmup_steps < 0 ? UNSET : 0, NULL, e))) return rc;
+    if ((rc = own(a, "--l0", jump, a->l0, &t->l1, e))) return rc;
+    if ((rc = own(a, "--l0-penalty", jump, a->l0_penalty ? 0 : UNSET, NULL, e))) return rc;
+    if (a->l0_penalty && (rc = parse_l0_penalty(a->l0_penalty, &t->l0_penalty, e))) return rc;
+    if ((rc = own(a, "--target-l0", jump, a->target_l0, &t->target_l0, e))) return rc;
+    if (a->target_l0 != UNSET && t->l0_penalty != SAE_L0_QUADRATIC)
+        return tn_fail(e, TN_EARG, "--target-l0 goes with --l0-penalty quadratic, not %s", a->l0_penalty);
+    if ((rc = own(a, "--bandwidth", jump, a->bandwidth, &t->bandwidth, e))) return rc;
+    if ((rc = own(a, "--threshold", jump, a->threshold, &t->init_threshold, e))) return rc;
+    if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : UNSET, NULL, e))) return rc;
+    t->ste_to_input = a->ste_to_input;
+    if ((rc = own(a, "--k", ranked, a->k, &t->k, e))) return rc;
+    return own(a, "--aux", ranked, a->aux, &t->aux, e);
 }
 
 /* ---- progress ---- */
@@ -104,8 +159,7 @@ static int train(args *a, tn_err *e) {
     sae_acts acts;
     sae_fit_result result;
     int rc = cli_exec(&ex, a->threads, e);
-    if (!rc && strcmp(a->arch, "relu") != 0 && strcmp(a->arch, "standard") != 0)
-        rc = tn_fail(e, TN_EUNSUP, "--arch %s: only relu is supported", a->arch);
+    if (!rc) rc = parse_architecture(a, e);
     if (!rc) rc = sae_acts_open(&acts, a->acts, e);
     if (rc) return rc;
     watch w = {.started = 0};
@@ -125,17 +179,38 @@ static int train(args *a, tn_err *e) {
 }
 
 int cmd_train(int argc, char **argv) {
-    args a = {.arch = "relu", .width = "20x", .fit = sae_fit_defaults()};
+    args a = {.arch = "relu",
+              .width = "20x",
+              .fit = sae_fit_defaults(),
+              .l1 = UNSET,
+              .l0 = UNSET,
+              .k = UNSET,
+              .aux = UNSET,
+              .target_l0 = UNSET,
+              .bandwidth = UNSET,
+              .threshold = UNSET};
     sae_train_opts *t = &a.fit.train;
     const cli_option options[] = {
         {"-a", "--acts", CLI_STRING, &a.acts, "FILE", "activation file of sae capture", 1},
         {"-o", "--out", CLI_STRING, &a.out, "DIR", "SAE directory to write", 1},
-        {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture: relu", 0},
+        {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture (relu)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
          "latents, or a multiple of the activations' width (20x)", 0},
-        {"--l1", NULL, CLI_FLOAT, &t->l1, "X", "coefficient of the L1 penalty (1)", 0},
-        {"--l1-warmup", NULL, CLI_INT, &t->l1_warmup_steps, "N", "steps until it is reached (5% of the run)",
-         0},
+        {"--l1", NULL, CLI_FLOAT, &a.l1, "X", "relu, gated: coefficient of the L1 penalty (1)", 0},
+        {"--k", NULL, CLI_FLOAT, &a.k, "N", "topk, batchtopk: latents a row (32)", 0},
+        {"--aux", NULL, CLI_FLOAT, &a.aux, "X",
+         "topk, batchtopk: coefficient of AuxK, by which dead latents learn the error (1)", 0},
+        {"--target-l0", NULL, CLI_FLOAT, &a.target_l0, "X", "jumprelu: how many shall fire (32)", 0},
+        {"--l0", NULL, CLI_FLOAT, &a.l0, "X", "jumprelu: coefficient of the L0 penalty (1)", 0},
+        {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
+         "jumprelu: quadratic, step or tanh (quadratic)", 0},
+        {"--threshold", NULL, CLI_FLOAT, &a.threshold, "X", "jumprelu: thresholds at the start (0.01)", 0},
+        {"--bandwidth", NULL, CLI_FLOAT, &a.bandwidth, "X",
+         "jumprelu: width of the window that moves a threshold (0.05)", 0},
+        {"--ste-to-input", NULL, CLI_FLAG, &a.ste_to_input, NULL,
+         "jumprelu: the window moves the encoder too (Anthropic)", 0},
+        {"--l1-warmup", NULL, CLI_INT, &t->l1_warmup_steps, "N",
+         "steps until the penalty has its coefficient (5% of the run)", 0},
         {"--lr", NULL, CLI_FLOAT, &t->lr, "X", "learning rate of Adam (0.001)", 0},
         {"--lr-warmup", NULL, CLI_INT, &t->lr_warmup_steps, "N", "steps until it is reached (5% of the run)",
          0},
@@ -145,11 +220,11 @@ int cmd_train(int argc, char **argv) {
         {"--batch", NULL, CLI_INT, &t->batch, "N", "rows per step (1024)", 0},
         {"--epochs", NULL, CLI_INT, &a.fit.epochs, "N", "passes over the training rows (20)", 0},
         {"--free-decoder", NULL, CLI_FLAG, &a.free_decoder, NULL,
-         "decoder rows of any length, L1 weighted by it (SAELens); else they have length 1", 0},
+         "decoder rows of any length, which penalties and ranks are weighted by (SAELens); else 1", 0},
         {"--no-scale", NULL, CLI_FLAG, &a.no_scale, NULL, "train on the activations as they are", 0},
         {"--no-center", NULL, CLI_FLAG, &a.no_center, NULL, "start with b_dec = 0 instead of the mean", 0},
         {"--start-bias", NULL, CLI_FLOAT, &a.fit.start_bias, "X",
-         "b_enc starts X deviations below zero (2: about 2% of the latents fire)", 0},
+         "biases start X deviations below zero (2: about 2% of the latents fire; topk, batchtopk: 0)", 0},
         {"--no-b-dec-to-input", NULL, CLI_FLAG, &a.no_b_dec_input, NULL, "the encoder sees x, not x - b_dec",
          0},
         {"--val", NULL, CLI_FLOAT, &a.fit.validation, "X",

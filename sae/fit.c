@@ -1,6 +1,7 @@
 /* The training run of fit.h: prepare -> steps -> log -> checkpoint -> fold the scale in -> save. */
 #include "sae/fit.h"
 
+#include "sae/fit_end.h"
 #include "sae/fit_log.h"
 #include "sae/fit_rows.h"
 
@@ -33,7 +34,7 @@ sae_fit_opts sae_fit_defaults(void) {
                       .validation = 0.1f,
                       .scale_inputs = 1,
                       .center_b_dec = 1,
-                      .start_bias = 2};
+                      .start_bias = NAN};
     o.train.l1_warmup_steps = o.train.lr_warmup_steps = o.train.lr_decay_steps = o.train.dead_window = -1;
     return o;
 }
@@ -49,7 +50,7 @@ static int check_options(const sae_fit_opts *o, tn_err *e) {
     if (o->epochs < 1 || o->epochs > 1000000) return tn_fail(e, TN_EARG, "%d epochs", o->epochs);
     if (!(o->validation >= 0 && o->validation <= 0.9f))
         return tn_fail(e, TN_EARG, "a validation share of %g, expected 0 to 0.9", (double)o->validation);
-    if (!(o->start_bias >= 0 && o->start_bias <= 10))
+    if (!isnan(o->start_bias) && !(o->start_bias >= 0 && o->start_bias <= 10))
         return tn_fail(e, TN_EARG, "a start bias of %g, expected 0 to 10", (double)o->start_bias);
     if (o->log_every < 0 || o->checkpoint_every < 0) return tn_fail(e, TN_EARG, "a negative number of steps");
     return TN_OK;
@@ -69,6 +70,8 @@ static int plan(run *r, tn_err *e) {
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;
     if (t->lr_decay_steps < 0) t->lr_decay_steps = r->total_steps / 5;
     if (t->dead_window < 0) t->dead_window = r->steps_per_epoch;
+    /* TopK and BatchTopK decide themselves how many latents fire. */
+    if (isnan(o->start_bias)) o->start_bias = sae_train_ranks(t) ? 0 : 2;
     if (o->log_every == 0) o->log_every = r->total_steps / 50 + (r->total_steps % 50 != 0);
     /* Checkpoints fall on logged steps, where no running mean is open. */
     int rest = o->checkpoint_every % o->log_every;
@@ -78,10 +81,8 @@ static int plan(run *r, tn_err *e) {
 
 static int new_model(run *r, tn_err *e) {
     const sae_acts *a = r->acts;
-    sae_config cfg = {.d_in = a->d,
-                      .d_sae = r->o.d_sae,
-                      .apply_b_dec_to_input = r->o.apply_b_dec_to_input,
-                      .architecture = SAE_STANDARD};
+    sae_config cfg = {.d_in = a->d, .d_sae = r->o.d_sae, .apply_b_dec_to_input = r->o.apply_b_dec_to_input};
+    sae_train_config(&r->o.train, &cfg);
     memcpy(cfg.model_name, a->model_name, sizeof cfg.model_name);
     memcpy(cfg.hook_name, a->hook_name, sizeof cfg.hook_name);
     for (size_t b = 0; b < a->n; b++)
@@ -91,7 +92,9 @@ static int new_model(run *r, tn_err *e) {
     sae_init_params(&r->model, &r->o.train);
     /* Standard deviation of W_enc[i] · (x - mean) for a random direction. */
     float spread = r->o.train.init_norm * (float)(r->rows.scale * sqrt(r->rows.variance / a->d));
-    for (int i = 0; i < cfg.d_sae; i++) r->model.b_enc[i] = -r->o.start_bias * spread;
+    float *const biases[] = {r->model.b_enc, r->model.b_gate, r->model.b_mag};
+    for (int v = 0; v < 3; v++)
+        for (int i = 0; biases[v] && i < cfg.d_sae; i++) biases[v][i] = -r->o.start_bias * spread;
     if (r->o.center_b_dec)
         for (int k = 0; k < a->d; k++) r->model.b_dec[k] = (float)(r->rows.mean[k] * r->rows.scale);
     return TN_OK;
@@ -281,51 +284,6 @@ static int take_steps(run *r, sae_fit_progress progress, void *ctx, tn_err *e) {
 
 /* ---- the end ---- */
 
-/* Training saw s·x; afterwards the SAE takes x itself. With rows of length 1 these must stay, so the latents
- * shrink instead:  x̂ = (z/s) W_dec + b_dec/s  with  z/s = relu(W_enc (x - b_dec/s) + b_enc/s). */
-static void fold_scale(run *r) {
-    sae_model *m = &r->model;
-    size_t d = (size_t)m->cfg.d_in, f = (size_t)m->cfg.d_sae;
-    float s = (float)r->rows.scale;
-    if (s == 1.0f) return;
-    if (r->o.train.unit_norm_decoder) {
-        for (size_t i = 0; i < f; i++) m->b_enc[i] /= s;
-    } else {
-        for (size_t j = 0; j < f * d; j++) m->w_enc[j] *= s;
-        for (size_t j = 0; j < f * d; j++) m->w_dec[j] /= s;
-    }
-    for (size_t k = 0; k < d; k++) m->b_dec[k] /= s;
-}
-
-/* How it was made: goes into cfg.json under metadata.scalpel_training. */
-static void describe(const run *r, const sae_fit_result *res, tn_buf *out) {
-    const sae_train_opts *t = &r->o.train;
-    tn_json_out w = tn_json_writer(out, 0);
-    tn_json_begin_object(&w);
-    tn_json_member_f64(&w, "activation_scale", r->rows.scale);
-    tn_json_member_f64(&w, "training_rows", r->rows.n_train);
-    tn_json_member_f64(&w, "validation_rows", r->rows.n_val);
-    tn_json_member_f64(&w, "epochs", r->o.epochs);
-    tn_json_member_f64(&w, "steps", r->total_steps);
-    tn_json_member_f64(&w, "batch", t->batch);
-    tn_json_member_f64(&w, "lr", (double)t->lr);
-    tn_json_member_f64(&w, "lr_warmup_steps", t->lr_warmup_steps);
-    tn_json_member_f64(&w, "lr_decay_steps", t->lr_decay_steps);
-    tn_json_member_f64(&w, "l1_coefficient", (double)t->l1);
-    tn_json_member_f64(&w, "l1_warmup_steps", t->l1_warmup_steps);
-    tn_json_member_f64(&w, "clip", (double)t->clip);
-    tn_json_member_f64(&w, "unit_norm_decoder", t->unit_norm_decoder);
-    tn_json_member_f64(&w, "seed", (double)t->seed);
-    tn_json_member_f64(&w, "train_fve", res->train.fve);
-    tn_json_member_f64(&w, "train_l0", res->train.l0);
-    if (r->rows.n_val > 0) {
-        tn_json_member_f64(&w, "validation_fve", res->val.fve);
-        tn_json_member_f64(&w, "validation_l0", res->val.l0);
-    }
-    tn_json_member_f64(&w, "dead_latents", res->train.dead);
-    tn_json_end_object(&w);
-}
-
 static int finish(run *r, const char *dir, sae_fit_result *out, tn_err *e) {
     int f = r->model.cfg.d_sae, rc;
     unsigned char *fired = calloc((size_t)f, 1);
@@ -338,9 +296,10 @@ static int finish(run *r, const char *dir, sae_fit_result *out, tn_err *e) {
     out->val.dead = out->train.dead;
     if (rc) return rc;
 
-    fold_scale(r);
+    sae_train_finish(r->trainer);
+    sae_fit_fold_scale(&r->model, &r->o.train, (float)r->rows.scale);
     tn_buf text = TN_BUF_INIT;
-    describe(r, out, &text);
+    sae_fit_describe(&r->o, &r->rows, out, &text);
     rc = text.failed ? tn_fail(e, TN_ENOMEM, "%s: no memory for cfg.json", dir)
                      : sae_save_dir(&r->model, dir, text.data, e);
     tn_buf_free(&text);

@@ -3,7 +3,8 @@
  * Scale: s = sqrt(D) / mean_b |x_b| over the training rows, when `scale_inputs` (SAELens calls it
  * expected_average_only_in). Training sees s·x, so that learning rate and L1 coefficient mean the same for
  * every model and layer. At the end s is folded in: W_enc·s, W_dec/s, b_dec/s; with a unit-norm decoder
- * W_dec stays and b_enc, b_dec are divided, which scales z by 1/s.
+ * W_dec stays and biases and thresholds are divided, which scales z by 1/s. TopK and BatchTopK always have
+ * unit-norm rows in the end.
  *
  * Split: whole documents go to validation (single rows with `split_rows`), drawn by the seed.
  *
@@ -32,7 +33,8 @@ typedef struct {
     int scale_inputs;
     int center_b_dec; /* start with b_dec = mean of the training rows */
     float start_bias; /* start with b_enc = -start_bias standard deviations of a pre-activation: few latents
-                         fire from the first step on, instead of half of them (2: about 2%) */
+                         fire from the first step on, instead of half of them (2: about 2%); Gated:
+                         both biases. NaN: 2, or 0 for TopK and BatchTopK */
     int log_every;    /* steps; 0 = about 50 times in the run */
     int checkpoint_every; /* steps, rounded up to a multiple of log_every; 0 = only at the end */
     int resume;           /* continue from DIR/trainer.safetensors when it is there */

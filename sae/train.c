@@ -17,13 +17,70 @@ sae_train_opts sae_train_defaults(void) {
         .init_norm = 0.1f,
         .dead_window = 1000,
         .seed = 42,
+        .k = 32,
+        .aux = 1.0f,
+        .threshold_lr = 0.01f,
+        .target_l0 = 32,
+        .bandwidth = 0.05f,
+        .init_threshold = 0.01f,
+        .tanh_scale = 4.0f,
     };
+}
+
+static const sae_train_arch *const archs[] = {
+    [SAE_TRAIN_RELU] = &sae_train_relu,           [SAE_TRAIN_TOPK] = &sae_train_topk,
+    [SAE_TRAIN_BATCHTOPK] = &sae_train_batchtopk, [SAE_TRAIN_JUMPRELU] = &sae_train_jumprelu,
+    [SAE_TRAIN_GATED] = &sae_train_gated,
+};
+enum { N_ARCHS = sizeof archs / sizeof *archs };
+
+const sae_train_arch *sae_train_arch_of(sae_train_kind kind) {
+    return (int)kind >= 0 && (int)kind < N_ARCHS ? archs[kind] : NULL;
+}
+
+int sae_train_kind_find(const char *name, sae_train_kind *out) {
+    for (int i = 0; i < N_ARCHS; i++) {
+        if (strcmp(name, archs[i]->name) != 0) continue;
+        *out = (sae_train_kind)i;
+        return 1;
+    }
+    if (strcmp(name, "standard") != 0) return 0;
+    *out = SAE_TRAIN_RELU;
+    return 1;
+}
+
+int sae_train_ranks(const sae_train_opts *o) {
+    return archs[o->arch]->auxk;
+}
+
+void sae_train_config(const sae_train_opts *o, sae_config *cfg) {
+    const sae_train_arch *arch = archs[o->arch];
+    const char *name = o->arch == SAE_TRAIN_RELU ? "standard" : arch->name;
+    cfg->architecture = arch->model;
+    memcpy(cfg->trained_as, name, strlen(name) + 1);
+    cfg->k = arch->model == SAE_TOPK ? (int)o->k : 0;
+    cfg->rescale_acts_by_decoder_norm = arch->model == SAE_TOPK; /* rows are 1 long in the end */
 }
 
 /* The named option within [lo, hi]; a NaN is not. */
 static int in_range(const char *name, double v, double lo, double hi, tn_err *e) {
     if (v >= lo && v <= hi) return TN_OK;
     return tn_fail(e, TN_EARG, "%s is %g, it must be between %g and %g", name, v, lo, hi);
+}
+
+static int check_architecture(const sae_train_opts *o, tn_err *e) {
+    int rc;
+    if (!sae_train_arch_of(o->arch)) return tn_fail(e, TN_EARG, "there is no architecture %d", (int)o->arch);
+    if ((rc = in_range("k", (double)o->k, 1, 1 << 28, e))) return rc;
+    if (o->arch == SAE_TRAIN_TOPK && o->k != floorf(o->k))
+        return tn_fail(e, TN_EARG, "k is %g: only batchtopk can take a fraction", (double)o->k);
+    if ((rc = in_range("aux", (double)o->aux, 0, 1e9, e))) return rc;
+    if ((rc = in_range("threshold_lr", (double)o->threshold_lr, 1e-6, 1, e))) return rc;
+    if ((rc = in_range("l0_penalty", o->l0_penalty, SAE_L0_STEP, SAE_L0_TANH, e))) return rc;
+    if ((rc = in_range("target_l0", (double)o->target_l0, 1e-6, 1 << 28, e))) return rc;
+    if ((rc = in_range("bandwidth", (double)o->bandwidth, 1e-9, 1e9, e))) return rc;
+    if ((rc = in_range("init_threshold", (double)o->init_threshold, 0, 1e9, e))) return rc;
+    return in_range("tanh_scale", (double)o->tanh_scale, 1e-9, 1e9, e);
 }
 
 int sae_train_check(const sae_train_opts *o, tn_err *e) {
@@ -43,7 +100,8 @@ int sae_train_check(const sae_train_opts *o, tn_err *e) {
                        o->lr_decay_steps, o->total_steps);
     if ((rc = in_range("clip", (double)o->clip, 0, 1e9, e))) return rc;
     if ((rc = in_range("init_norm", (double)o->init_norm, 1e-9, 1e9, e))) return rc;
-    return in_range("dead_window", o->dead_window, 1, INT32_MAX, e);
+    if ((rc = in_range("dead_window", o->dead_window, 1, INT32_MAX, e))) return rc;
+    return check_architecture(o, e);
 }
 
 void sae_init_params(sae_model *model, const sae_train_opts *o) {
@@ -65,19 +123,46 @@ void sae_init_params(sae_model *model, const sae_train_opts *o) {
             dec[k] = o->unit_norm_decoder ? dec[k] * unit : enc[k];
         }
     }
-    memset(model->b_enc, 0, f * sizeof *model->b_enc);
+    sae_vector vectors[SAE_MAX_VECTORS];
+    int n = sae_arch_of(model->cfg.architecture)->vectors(model, vectors);
+    for (int v = 0; v < n; v++) memset(*vectors[v].data, 0, f * sizeof(float));
+    for (size_t i = 0; i < f && o->arch == SAE_TRAIN_JUMPRELU; i++) model->threshold[i] = o->init_threshold;
     memset(model->b_dec, 0, d * sizeof *model->b_dec);
 }
 
 /* ---- memory ---- */
 
-static sae_params take_params(tn_arena *a, size_t f, size_t d) {
-    sae_params p;
+static sae_params take_params(tn_arena *a, size_t f, size_t d, int n_vectors) {
+    sae_params p = {0};
     p.w_enc = tn_arena_take(a, f * d, sizeof(float)); /* f * d fits: the model holds as many */
     p.w_dec = tn_arena_take(a, f * d, sizeof(float));
-    p.b_enc = tn_arena_take(a, f, sizeof(float));
+    for (int v = 0; v < n_vectors; v++) p.vector[v] = tn_arena_take(a, f, sizeof(float));
     p.b_dec = tn_arena_take(a, d, sizeof(float));
     return p;
+}
+
+/* What only some architectures need. */
+static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t f, size_t b, size_t fb) {
+    const sae_train_opts *o = &t->opts;
+    int batch_wide = o->arch == SAE_TRAIN_BATCHTOPK, gated = o->arch == SAE_TRAIN_GATED;
+    size_t heaps = 0;
+    if (o->arch == SAE_TRAIN_TOPK) {
+        if (tn_mul_size(b, (size_t)o->k, &heaps)) a->failed = 1;
+        t->heap = tn_arena_take(a, heaps, sizeof *t->heap);
+        t->worst = tn_arena_take(a, b, sizeof *t->worst);
+    }
+    if (batch_wide) t->digits = tn_arena_take(a, (size_t)t->ex.threads * SAE_DIGITS, sizeof *t->digits);
+    if (t->arch->auxk) {
+        t->dead = tn_arena_take(a, f, sizeof *t->dead);
+        t->dead_at = tn_arena_take(a, f, sizeof *t->dead_at);
+        t->dead_pre = tn_arena_take(a, fb, sizeof *t->dead_pre);
+        t->dead_heap = tn_arena_take(a, b * (d / 2), sizeof *t->dead_heap);
+    }
+    if (t->arch->auxk || gated) {
+        t->aux_err = tn_arena_take(a, b * d, sizeof *t->aux_err);
+        t->aux_se = tn_arena_take(a, b, sizeof *t->aux_se);
+    }
+    if (gated) t->gate = tn_arena_take(a, fb, sizeof *t->gate);
 }
 
 /* Takes every buffer of train_internal.h from the arena, to measure and then to place. */
@@ -87,31 +172,48 @@ static void carve(sae_trainer *t, tn_arena *a) {
         a->failed = 1;
         return;
     }
-    t->m = take_params(a, f, d);
-    t->v = take_params(a, f, d);
-    t->g = take_params(a, f, d);
+    t->m = take_params(a, f, d, t->n_vectors);
+    t->v = take_params(a, f, d, t->n_vectors);
+    t->g = take_params(a, f, d, t->n_vectors);
     t->silent = tn_arena_take(a, f, sizeof *t->silent);
     t->xin = tn_arena_take(a, b * d, sizeof *t->xin);
     t->err = tn_arena_take(a, b * d, sizeof *t->err);
     t->z = tn_arena_take(a, fb, sizeof *t->z);
     t->rows = tn_arena_take(a, fb, sizeof *t->rows);
     t->count = tn_arena_take(a, f, sizeof *t->count);
+    t->fired = tn_arena_take(a, f, sizeof *t->fired);
     t->weight = tn_arena_take(a, f, sizeof *t->weight);
     t->row_se = tn_arena_take(a, b, sizeof *t->row_se);
+    t->row_l0 = tn_arena_take(a, b, sizeof *t->row_l0);
     t->z_sum = tn_arena_take(a, f, sizeof *t->z_sum);
     t->grad_sq = tn_arena_take(a, f, sizeof *t->grad_sq);
     t->mean = tn_arena_take(a, d, sizeof *t->mean);
     t->b_dec_part = tn_arena_take(a, (f + SAE_GROUP - 1) / SAE_GROUP * d, sizeof *t->b_dec_part);
     t->zero = tn_arena_take(a, d, sizeof *t->zero);
+    carve_own(t, a, d, f, b, fb);
+}
+
+/* The options fit the model. */
+static int check_model(const sae_model *model, const sae_train_opts *o, tn_err *e) {
+    const sae_train_arch *arch = sae_train_arch_of(o->arch);
+    if (arch->model != model->cfg.architecture)
+        return tn_fail(e, TN_EARG, "training %s needs a %s SAE, not a %s one", arch->name,
+                       sae_architecture_name(arch->model), sae_architecture_name(model->cfg.architecture));
+    if (arch->auxk && (double)o->k > (double)model->cfg.d_sae)
+        return tn_fail(e, TN_EARG, "k is %g, there are only %d latents", (double)o->k, model->cfg.d_sae);
+    return TN_OK;
 }
 
 int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o, tn_exec ex, tn_err *e) {
     *out = NULL;
     int rc = sae_train_check(o, e);
+    if (!rc) rc = check_model(model, o, e);
     if (rc) return rc;
     sae_trainer *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(e, TN_ENOMEM, "no memory for the trainer");
+    t->arch = sae_train_arch_of(o->arch);
     t->model = model;
+    t->n_vectors = sae_arch_of(model->cfg.architecture)->vectors(model, t->vectors);
     t->opts = *o;
     t->ex = ex;
     tn_arena arena = tn_arena_measure();
@@ -141,7 +243,11 @@ int sae_trainer_steps(const sae_trainer *t) {
 }
 
 const uint32_t *sae_trainer_fired(const sae_trainer *t) {
-    return t->count;
+    return t->fired;
+}
+
+void sae_train_finish(sae_trainer *t) {
+    if (t->arch->finish) t->arch->finish(t);
 }
 
 /* ---- steps ---- */
@@ -154,7 +260,9 @@ static int check_rows(const sae_trainer *t, int n, tn_err *e) {
 int sae_train_eval(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err *e) {
     int rc = check_rows(t, n, e);
     if (rc) return rc;
+    t->evaluating = 1;
     sae_train_forward(t, x, n, sae_l1_at(&t->opts, t->steps), m);
+    t->evaluating = 0;
     if (!isfinite(m->loss)) return tn_fail(e, TN_ENUM, "the loss is %g after step %d", m->loss, t->steps);
     return TN_OK;
 }
@@ -178,12 +286,13 @@ int sae_train_step(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err
 
     m->dead = 0;
     for (size_t i = 0; i < (size_t)t->model->cfg.d_sae; i++) {
-        if (t->count[i] > 0)
+        if (t->fired[i] > 0)
             t->silent[i] = 0;
         else if (t->silent[i] < INT32_MAX)
             t->silent[i]++;
         m->dead += t->silent[i] >= t->opts.dead_window;
     }
+    if (t->arch->after_step) t->arch->after_step(t);
     t->steps++;
     return TN_OK;
 }

@@ -1,7 +1,10 @@
-/* Training the vanilla sparse autoencoder.
+/* Training sparse autoencoders, with the losses of SAELens 6.54:
  *
- *     loss = mean_b [ sum_d (x̂ - x)^2 + l1(t) * sum_i z_i * w_i ]      mean over the batch's rows
- *     w_i = |W_dec[i]| (SAELens), or 1 with a unit-norm decoder (dictionary_learning; the experiment)
+ *     loss = mean_b [ sum_d (x̂ - x)^2 ] + lambda(t) * penalty + aux      mean over the batch's rows
+ *
+ * penalty and aux are the architecture's: train_relu.c, train_topk.c, train_jumprelu.c, train_gated.c. Where
+ * they weigh a latent it is by w_i = |W_dec[i]|, which is 1 with a unit-norm decoder (dictionary_learning;
+ * the experiment).
  *
  * Adam without weight decay. With unit_norm_decoder the gradient's component along each decoder row is
  * removed before the step and the rows are scaled back to length 1 after it (Bricken et al. 2023, "Towards
@@ -13,11 +16,22 @@
 #include "sae/sae.h"
 #include "tensor/rng.h"
 
+typedef enum {
+    SAE_TRAIN_RELU,      /* ReLU with an L1 penalty */
+    SAE_TRAIN_TOPK,      /* k latents a row */
+    SAE_TRAIN_BATCHTOPK, /* k latents a row on average; becomes a JumpReLU SAE */
+    SAE_TRAIN_JUMPRELU,  /* learnt thresholds with a penalty on L0 */
+    SAE_TRAIN_GATED      /* gates and magnitudes, L1 on the gates */
+} sae_train_kind;
+
+typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH } sae_l0_penalty;
+
 typedef struct {
+    sae_train_kind arch;
     int batch; /* rows per step */
     float lr, beta1, beta2, adam_eps;
-    float l1;              /* coefficient after warm-up */
-    int l1_warmup_steps;   /* l1(t) = l1 * min(t / warmup, 1), t from 0 */
+    float l1;              /* lambda, the penalty's coefficient, after warm-up */
+    int l1_warmup_steps;   /* lambda(t) = l1 * min(t / warmup, 1), t from 0 */
     int lr_warmup_steps;   /* lr(t) = lr * min((t+1) / warmup, 1) */
     int lr_decay_steps;    /* last steps: linearly to 0 */
     int total_steps;       /* needed for the decay; 0 = no decay */
@@ -26,7 +40,27 @@ typedef struct {
     float init_norm;       /* length of the encoder and decoder rows at the start */
     int dead_window;       /* steps without firing after which a latent counts as dead */
     uint64_t seed;
+
+    /* TopK and BatchTopK */
+    float k;            /* latents a row; BatchTopK may have a fraction */
+    float aux;          /* coefficient of AuxK */
+    float threshold_lr; /* BatchTopK: share of the newest batch in the threshold's moving average */
+
+    /* JumpReLU */
+    sae_l0_penalty l0_penalty;
+    float target_l0;      /* of the quadratic penalty */
+    float bandwidth;      /* width of the window around a threshold that gives it a gradient */
+    float init_threshold; /* at the start */
+    float tanh_scale;     /* of the tanh penalty */
+    int ste_to_input;     /* 1: the window gives pre-activations a gradient too */
 } sae_train_opts;
+
+/* "relu", "topk", "batchtopk", "jumprelu", "gated" ("standard" is relu); 1 when known. */
+int sae_train_kind_find(const char *name, sae_train_kind *out);
+/* 1: TopK or BatchTopK, whose decoder rows get length 1 in the end (sae_train_finish). */
+int sae_train_ranks(const sae_train_opts *o);
+/* The SAE that such a training works on: fills the architecture's fields of cfg. */
+void sae_train_config(const sae_train_opts *o, sae_config *cfg);
 
 sae_train_opts sae_train_defaults(void);
 int sae_train_check(const sae_train_opts *o, tn_err *e);
@@ -34,29 +68,36 @@ int sae_train_check(const sae_train_opts *o, tn_err *e);
 /* What one step (or an evaluation) measured. Sums in double. */
 typedef struct {
     double mse;  /* mean_b sum_d (x̂-x)^2 */
-    double l1;   /* mean_b sum_i z_i w_i, without the coefficient */
+    double l1;   /* mean_b sum_i z_i w_i */
     double l0;   /* mean_b #{z_i > 0} */
-    double loss; /* mse + l1(t) * l1 */
+    double loss; /* mse + lambda(t) * penalty + aux */
     double fve;  /* 1 - mse / mean_b |x - mean x|^2 over the same rows */
     int dead;    /* latents silent for dead_window steps */
+    double penalty, aux;
 } sae_metrics;
 
 typedef struct sae_trainer sae_trainer;
 
-/* A trainer around `model`, whose parameters it changes (it must outlive the trainer). All memory is taken
- * here; sae_train_step allocates nothing. */
+/* A trainer around `model`, whose parameters it changes (it must outlive the trainer) and whose architecture
+ * is that of sae_train_config. All memory is taken here; sae_train_step allocates nothing. */
 int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o, tn_exec ex, tn_err *e);
 void sae_trainer_free(sae_trainer *t);
 
 /* Random start: W_dec[i] drawn from U(-1, 1) and scaled to length init_norm, W_enc = W_dec (as SAELens: a
- * copy, not tied), biases 0. With unit_norm_decoder the rows of W_dec then get length 1; W_enc keeps its. */
+ * copy, not tied), biases 0. With unit_norm_decoder the rows of W_dec then get length 1; W_enc keeps its.
+ * Thresholds start at init_threshold. */
 void sae_init_params(sae_model *model, const sae_train_opts *o);
 
 /* One optimiser step on x [n, D], n <= batch. A non-finite loss returns TN_ENUM with the parameters
  * untouched. */
 int sae_train_step(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err *e);
-/* Loss on x [n, D], n <= batch, at the current coefficient, changing nothing. */
+/* Loss on x [n, D], n <= batch, at the current coefficient, changing nothing. BatchTopK takes the latents
+ * above its threshold, as the finished SAE will. */
 int sae_train_eval(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err *e);
+
+/* Puts the model into the form it is used in, after the last step: decoder rows of length 1 for TopK and
+ * BatchTopK, which rank by it, and BatchTopK's threshold. */
+void sae_train_finish(sae_trainer *t);
 
 int sae_trainer_steps(const sae_trainer *t); /* steps taken */
 /* [F] on how many rows of the latest batch (step or evaluation) each latent fired. */

@@ -1,6 +1,6 @@
 /* The forward half of a training step.
  *
- *     pre = W_enc · xin + b_enc     z = relu(pre)     x̂ = sum_i z_i W_dec[i] + b_dec     e = x̂ - x
+ *     pre = W_enc · xin + b_enc     z = act(pre)      x̂ = sum_i z_i W_dec[i] + b_dec     e = x̂ - x
  *     mse = mean_b sum_d e^2        l1 = mean_b sum_i w_i z_i        fve = 1 - mse / mean_b |x - mean x|^2
  */
 #include "sae/train_internal.h"
@@ -17,27 +17,6 @@ static void center_rows(void *ctx, size_t begin, size_t end) {
         for (size_t k = 0; k < d; k++) t->xin[b * d + k] = t->x[b * d + k] - t->model->b_dec[k];
 }
 
-/* Turns row i of pre-activations into the list of the rows it fires on, in place: entry a comes from a row
- * >= a, so nothing is overwritten before it is read. A NaN counts as firing, which carries it into the loss.
- */
-static void list_active(sae_trainer *t, size_t i) {
-    size_t n = (size_t)t->n, width = (size_t)t->opts.batch;
-    float *z = t->z + i * width; /* [n] */
-    uint32_t *rows = t->rows + i * width;
-    float bias = t->model->b_enc[i];
-    uint32_t count = 0;
-    double sum = 0;
-    for (size_t b = 0; b < n; b++) {
-        float pre = z[b] + bias;
-        if (pre <= 0.0f) continue;
-        z[count] = pre;
-        rows[count++] = (uint32_t)b;
-        sum += (double)pre;
-    }
-    t->count[i] = count;
-    t->z_sum[i] = sum;
-}
-
 static void encode_groups(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
@@ -49,26 +28,11 @@ static void encode_groups(void *ctx, size_t begin, size_t end) {
         t->ex.k->matmul_f32(t->z + i0 * width, width, s->w_enc + i0 * d, d, xin, d, count, (size_t)t->n, d,
                             NULL);
         for (size_t i = i0; i < i0 + count; i++) {
-            list_active(t, i);
             const float *w = s->w_dec + i * d;
             t->weight[i] = t->opts.unit_norm_decoder ? 1.0f : sqrtf(t->ex.k->dot(w, w, d));
+            t->arch->list(t, i);
         }
     }
-}
-
-/* First entry of rows [count] that is >= row. */
-static uint32_t lower_bound(const uint32_t *rows, uint32_t count, size_t row) {
-    uint32_t lo = 0;
-    while (count > 0) {
-        uint32_t half = count / 2;
-        if (rows[lo + half] < row) {
-            lo += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return lo;
 }
 
 /* x̂ and the error of rows begin … end-1, a block of rows at a time so that they stay in cache while all the
@@ -79,12 +43,19 @@ static void decode_rows(void *ctx, size_t begin, size_t end) {
     size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, width = (size_t)t->opts.batch;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
-        for (size_t b = b0; b < b1; b++) memcpy(t->err + b * d, s->b_dec, d * sizeof *t->err);
+        for (size_t b = b0; b < b1; b++) {
+            memcpy(t->err + b * d, s->b_dec, d * sizeof *t->err);
+            t->row_l0[b] = 0;
+        }
         for (size_t i = 0; i < f; i++) {
             const uint32_t *rows = t->rows + i * width;
             const float *z = t->z + i * width;
-            for (uint32_t a = lower_bound(rows, t->count[i], b0); a < t->count[i] && rows[a] < b1; a++)
+            float floor = s->threshold ? s->threshold[i] : 0.0f; /* JumpReLU lists values below it too */
+            for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++) {
+                if (z[a] <= floor) continue;
                 t->ex.k->axpy(t->err + rows[a] * d, z[a], s->w_dec + i * d, d);
+                t->row_l0[rows[a]]++;
+            }
         }
         for (size_t b = b0; b < b1; b++) {
             double se = 0;
@@ -118,21 +89,24 @@ void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_met
     t->x = x;
     t->n = n;
     if (t->model->cfg.apply_b_dec_to_input) tn_parallel_for(rows, SAE_ROWS, t->ex.threads, center_rows, t);
+    if (t->arch->auxk) sae_auxk_start(t);
     tn_parallel_for(f, SAE_GROUP, t->ex.threads, encode_groups, t);
+    if (t->arch->select) t->arch->select(t);
     tn_parallel_for(rows, SAE_ROWS, t->ex.threads, decode_rows, t);
 
-    double se = 0, penalty = 0, fired = 0;
+    double se = 0, fired = 0;
     for (size_t b = 0; b < rows; b++) se += t->row_se[b];
     m->dead = 0;
     for (size_t i = 0; i < f; i++) {
-        penalty += (double)t->weight[i] * t->z_sum[i];
-        fired += (double)t->count[i];
+        fired += (double)t->fired[i];
         m->dead += t->silent[i] >= t->opts.dead_window;
     }
     double spread = variance(t);
     m->mse = se / n;
-    m->l1 = penalty / n;
+    m->l1 = sae_train_l1(t);
     m->l0 = fired / n;
-    m->loss = m->mse + l1 * m->l1;
+    m->penalty = t->arch->penalty(t);
+    m->aux = t->arch->auxiliary ? t->arch->auxiliary(t) : 0;
+    m->loss = m->mse + l1 * m->penalty + m->aux;
     m->fve = spread > 0 ? 1 - m->mse / spread : 0;
 }

@@ -1,12 +1,10 @@
-/* The backward half of a training step. With e = x̂ - x, G = (2/n) e, lambda the L1 coefficient and w_i the
- * penalty's weight, for every latent i and the rows b it fires on:
+/* The backward half of a training step. With e = x̂ - x, G = (2/n) e, lambda the penalty's coefficient, for
+ * every latent i and the rows b of its list:
  *
- *     dz_bi      = G_b · W_dec[i] + lambda w_i / n           (relu: nothing where it does not fire)
- *     dW_dec[i]  = sum_b z_bi G_b                            (+ lambda mean_b z_i W_dec[i] / |W_dec[i]|
- *                                                             when w_i = |W_dec[i]|)
- *     dW_enc[i]  = sum_b dz_bi xin_b
- *     db_enc[i]  = sum_b dz_bi
- *     db_dec     = sum_b G_b  - sum_i db_enc[i] W_enc[i]     (second sum: xin = x - b_dec)
+ *     dz_bi      = G_b · W_dec[i] + what the penalty adds       (the architecture's: train_ARCH.c)
+ *     dW_dec[i]  = sum_b z_bi G_b                               (+ d|W_dec[i]| W_dec[i] / |W_dec[i]| where
+ * the loss has the row's length in it) dW_enc[i]  = sum_b dpre_bi xin_b db_dec     = sum_b G_b  - sum_i
+ * (sum_b dpre_bi) W_enc[i]  (second sum: xin = x - b_dec)
  *
  * With a unit-norm decoder the part of dW_dec[i] along W_dec[i] is taken out: it would only change the
  * length that the update restores anyway.
@@ -30,36 +28,31 @@ typedef struct {
     float penalty; /* lambda / n */
 } grad_job;
 
-/* The gradients of latent i, which fires; adds its share of db_dec to part [D]. */
+/* The gradients of latent i, which has some; adds its share of db_dec to part [D]. */
 static void latent_gradient(const grad_job *job, size_t i, float *part) {
     sae_trainer *t = job->t;
     const tn_kernels *k = t->ex.k;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, width = (size_t)t->opts.batch;
-    const float *xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x; /* [n, D] */
-    const float *w = s->w_dec + i * d;                              /* [D] */
-    const float *z = t->z + i * width;
-    const uint32_t *rows = t->rows + i * width;
-    float *dw_enc = t->g.w_enc + i * d, *dw_dec = t->g.w_dec + i * d; /* [D] */
-    memset(dw_enc, 0, d * sizeof *dw_enc);
-    memset(dw_dec, 0, d * sizeof *dw_dec);
+    size_t d = (size_t)s->cfg.d_in;
+    sae_latent_grad g = {.w = s->w_dec + i * d,
+                         .xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x,
+                         .dw_enc = t->g.w_enc + i * d,
+                         .dw_dec = t->g.w_dec + i * d,
+                         .lambda_n = job->penalty};
+    memset(g.dw_enc, 0, d * sizeof *g.dw_enc);
+    memset(g.dw_dec, 0, d * sizeof *g.dw_dec);
+    t->arch->gradient(t, i, &g);
 
-    float push = job->penalty * t->weight[i], db = 0;
-    for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *g = t->err + rows[a] * d; /* [D] */
-        float dz = k->dot(g, w, d) + push;
-        k->axpy(dw_dec, z[a], g, d);
-        k->axpy(dw_enc, dz, xin + rows[a] * d, d);
-        db += dz;
-    }
-    t->g.b_enc[i] = db;
     if (t->opts.unit_norm_decoder)
-        k->axpy(dw_dec, -k->dot(dw_dec, w, d) / k->dot(w, w, d), w, d);
+        k->axpy(g.dw_dec, -k->dot(g.dw_dec, g.w, d) / k->dot(g.w, g.w, d), g.w, d);
     else if (t->weight[i] > 0)
-        k->axpy(dw_dec, job->penalty * (float)t->z_sum[i] / t->weight[i], w, d);
-    if (s->cfg.apply_b_dec_to_input) k->axpy(part, -db, s->w_enc + i * d, d);
-    t->grad_sq[i] =
-        (double)k->dot(dw_enc, dw_enc, d) + (double)k->dot(dw_dec, dw_dec, d) + (double)db * (double)db;
+        k->axpy(g.dw_dec, g.dnorm / t->weight[i], g.w, d);
+    if (s->cfg.apply_b_dec_to_input) k->axpy(part, -g.dpre, s->w_enc + i * d, d);
+    t->grad_sq[i] = (double)k->dot(g.dw_enc, g.dw_enc, d) + (double)k->dot(g.dw_dec, g.dw_dec, d);
+    for (int v = 0; v < t->n_vectors; v++) {
+        t->g.vector[v][i] = g.d[v];
+        t->grad_sq[i] += (double)g.d[v] * (double)g.d[v];
+    }
 }
 
 static void gradient_groups(void *ctx, size_t begin, size_t end) {
@@ -71,10 +64,10 @@ static void gradient_groups(void *ctx, size_t begin, size_t end) {
         size_t i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP;
         memset(part, 0, d * sizeof *part);
         for (size_t i = i0; i < i1; i++) {
-            if (t->count[i] > 0) {
+            if (sae_train_touched(t, i)) {
                 latent_gradient(job, i, part);
             } else { /* its rows of g stay unwritten: the update takes zeros for them */
-                t->g.b_enc[i] = 0;
+                for (int v = 0; v < t->n_vectors; v++) t->g.vector[v][i] = 0;
                 t->grad_sq[i] = 0;
             }
         }
@@ -91,6 +84,8 @@ double sae_train_gradient(sae_trainer *t, double l1) {
     double squares = 0;
     memset(t->g.b_dec, 0, d * sizeof *t->g.b_dec);
     for (size_t b = 0; b < (size_t)t->n; b++) t->ex.k->add(t->g.b_dec, t->err + b * d, d);
+    for (size_t b = 0; b < (size_t)t->n && t->arch->aux_moves_b_dec; b++)
+        t->ex.k->add(t->g.b_dec, t->aux_err + b * d, d);
     for (size_t i0 = 0; i0 < f; i0 += SAE_GROUP)
         t->ex.k->add(t->g.b_dec, t->b_dec_part + i0 / SAE_GROUP * d, d);
     for (size_t k = 0; k < d; k++) squares += (double)t->g.b_dec[k] * (double)t->g.b_dec[k];

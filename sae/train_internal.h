@@ -13,22 +13,63 @@
 #ifndef SAE_TRAIN_INTERNAL_H
 #define SAE_TRAIN_INTERNAL_H
 
+#include "sae/arch.h"
+#include "sae/topk.h"
 #include "sae/train.h"
 #include "tensor/arena.h"
 
 #define SAE_GROUP 64 /* latents per piece of work; their encoder rows stay in the second-level cache */
 #define SAE_ROWS 64  /* batch rows per piece of work when decoding, for the same reason */
 
-/* Four arrays shaped as the model's parameters: gradients and the two Adam moments. */
+#define SAE_DIGITS 2048 /* values of the digits that BatchTopK counts */
+
+/* Arrays shaped as the model's parameters: gradients and the two Adam moments. */
 typedef struct {
-    float *w_enc; /* [F, D] */
-    float *w_dec; /* [F, D] */
-    float *b_enc; /* [F] */
-    float *b_dec; /* [D] */
+    float *w_enc;                   /* [F, D] */
+    float *w_dec;                   /* [F, D] */
+    float *vector[SAE_MAX_VECTORS]; /* [F] each, as sae_arch.vectors lists them; NULL beyond the last */
+    float *b_dec;                   /* [D] */
 } sae_params;
 
+/* The gradient of one latent, as sae_train_arch.gradient makes it. */
+typedef struct {
+    const float *w;           /* [D] W_dec[i] */
+    const float *xin;         /* [n, D] what the encoder sees */
+    float *dw_enc, *dw_dec;   /* [D] zeros at first */
+    float lambda_n;           /* lambda / n */
+    float dpre;               /* sum over rows of the gradient by the encoder's product */
+    float dnorm;              /* gradient of |W_dec[i]| */
+    float d[SAE_MAX_VECTORS]; /* of the latent's vectors */
+} sae_latent_grad;
+
+/* What tells architectures apart in training: train_ARCH.c, one table each. */
+typedef struct {
+    const char *name;
+    sae_architecture model; /* what it is once trained */
+    /* Turns row i of the encoder's product, z [n], into the latent's list, in place: z, rows, count, fired,
+     * z_sum. A NaN is listed, which carries it into the loss. */
+    void (*list)(sae_trainer *t, size_t i);
+    /* After all lists are made: takes entries off them (or NULL). */
+    void (*select)(sae_trainer *t);
+    /* After x̂: the auxiliary loss; fills aux_err with its gradient by the reconstruction (or NULL). */
+    double (*auxiliary)(sae_trainer *t);
+    double (*penalty)(const sae_trainer *t);
+    void (*gradient)(const sae_trainer *t, size_t i, sae_latent_grad *g);
+    int aux_moves_b_dec; /* 1: b_dec is part of the auxiliary reconstruction */
+    int auxk;            /* 1: the auxiliary loss is AuxK, which has to know which latents are dead */
+    void (*after_step)(sae_trainer *t); /* state that is no parameter (or NULL) */
+    void (*finish)(sae_trainer *t);     /* sae_train_finish (or NULL) */
+} sae_train_arch;
+
+extern const sae_train_arch sae_train_relu, sae_train_topk, sae_train_batchtopk, sae_train_jumprelu,
+    sae_train_gated;
+const sae_train_arch *sae_train_arch_of(sae_train_kind kind);
+
 struct sae_trainer {
+    const sae_train_arch *arch;
     sae_model *model;
+    sae_vector vectors[SAE_MAX_VECTORS]; /* the model's */
+    int n_vectors;
     sae_train_opts opts;
     tn_exec ex;
     int steps; /* taken so far */
@@ -44,8 +85,10 @@ struct sae_trainer {
     float *err;      /* [B, D] x̂, then G = 2/n (x̂ - x) */
     float *z;        /* [F, B] the first count[i] of row i: values of latent i where it fires */
     uint32_t *rows;  /* [F, B] … and on which rows, ascending */
-    uint32_t *count; /* [F] */
-    float *weight;   /* [F] w_i of the penalty: 1, or |W_dec[i]| */
+    uint32_t *count; /* [F] length of the lists; JumpReLU lists what comes close to its threshold too */
+    uint32_t *fired; /* [F] rows with z_i > 0 */
+    float *weight;   /* [F] w_i: 1, or |W_dec[i]| */
+    int evaluating;  /* 1 within sae_train_eval */
 
     double *row_se;    /* [B] sum_d (x̂ - x)^2 */
     double *z_sum;     /* [F] sum_b z_i */
@@ -53,10 +96,65 @@ struct sae_trainer {
     double *mean;      /* [D] column sums of x */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
     float *zero;       /* [D] the gradient of a latent that does not fire */
+
+    /* TopK: the heaps of select. BatchTopK: its histograms. */
+    sae_pick *heap;   /* [B, k] */
+    sae_pick *worst;  /* [B] the least latent kept on a row */
+    size_t *digits;   /* [threads, SAE_DIGITS] how many values have this digit */
+    double threshold; /* BatchTopK: moving average of the least value kept, from 0 */
+    float least;      /* BatchTopK: … on the batch at hand */
+
+    /* AuxK (TopK, BatchTopK): the latents that are dead, reconstructing the error. */
+    int n_dead;       /* 0: no auxiliary loss */
+    int32_t *dead;    /* [n_dead] ascending */
+    int32_t *dead_at; /* [F] place in `dead`, or -1 */
+    float *dead_pre;  /* [n_dead, B] their pre-activations; room for F, of which pages unused cost nothing */
+    sae_pick *dead_heap; /* [B, D/2] index = place in `dead` */
+    float *aux_err;      /* [B, D] gradient of the auxiliary loss by its reconstruction */
+    double *aux_se;      /* [B] its squared error */
+
+    float *gate;    /* [F, B] Gated: the encoder's product of a list's entries */
+    double *row_l0; /* [B] JumpReLU: latents that fire on a row */
 };
+
+/* Entries a … of latent i's list with rows in [b0, b1): calls for every row block go through here. */
+static inline uint32_t sae_train_first(const sae_trainer *t, size_t i, size_t row) {
+    const uint32_t *rows = t->rows + i * (size_t)t->opts.batch;
+    uint32_t lo = 0, count = t->count[i];
+    while (count > 0) {
+        uint32_t half = count / 2;
+        if (rows[lo + half] < row) {
+            lo += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    return lo;
+}
+
+/* Has latent i a gradient on this batch? Its rows of t->g are written only then. */
+static inline int sae_train_touched(const sae_trainer *t, size_t i) {
+    return t->count[i] > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0);
+}
 
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
+/* train_relu.c: the list of positive pre-activations, sae_train_arch.list of several architectures. */
+void sae_train_list_positive(sae_trainer *t, size_t i);
+/* train_relu.c: mean_b sum_i w_i z_sum_i */
+double sae_train_l1(const sae_trainer *t);
+/* train_auxk.c: which latents are dead (before the encoder), the auxiliary loss, a dead latent's gradient. */
+void sae_auxk_start(sae_trainer *t);
+double sae_auxk_loss(sae_trainer *t);
+void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
+/* train_topk.c: what BatchTopK shares. unit_rows moves the lengths of decoder rows into the encoder. */
+void sae_train_topk_list(sae_trainer *t, size_t i);
+void sae_train_topk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
+double sae_train_no_penalty(const sae_trainer *t);
+void sae_train_unit_rows(sae_trainer *t);
+/* train_batchtopk.c: the threshold that the finished SAE has. */
+double sae_batchtopk_threshold(const sae_trainer *t);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */
 double sae_train_gradient(sae_trainer *t, double l1);
 /* train_update.c: one Adam step with the gradient times `scale`. */

@@ -1,5 +1,5 @@
-/* The trainer's state as a safetensors file: parameters, both Adam moments, the silence counters; steps and
- * options in the metadata. All of it F32 or I32, so that loading restores every bit.
+/* The trainer's state as a safetensors file: parameters, both Adam moments, the silence counters; steps,
+ * BatchTopK's threshold and the options in the metadata. Loading restores every bit.
  */
 #include "sae/train_internal.h"
 
@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "scalpel.trainer.1"
-#define N_FLOATS 12
-#define N_OPTIONS 14
+#define FORMAT "scalpel.trainer.2"
+#define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
+#define N_OPTIONS 25
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -22,23 +22,33 @@ typedef struct {
     float *data;
 } state_tensor;
 
-static void params_table(state_tensor *out, const char *prefix, const sae_params *p, size_t f, size_t d) {
-    out[0] = (state_tensor){"", 2, {f, d}, f * d, p->w_enc};
-    out[1] = (state_tensor){"", 2, {f, d}, f * d, p->w_dec};
-    out[2] = (state_tensor){"", 1, {f, 0}, f, p->b_enc};
-    out[3] = (state_tensor){"", 1, {d, 0}, d, p->b_dec};
-    static const char *const names[4] = {"W_enc", "W_dec", "b_enc", "b_dec"};
-    for (int i = 0; i < 4; i++) snprintf(out[i].name, sizeof out[i].name, "%s%s", prefix, names[i]);
+/* Appends the arrays of p to out; returns how many. */
+static int params_table(state_tensor *out, const char *prefix, const sae_trainer *t, const sae_params *p) {
+    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
+    int n = 0;
+    out[n++] = (state_tensor){"W_enc", 2, {f, d}, f * d, p->w_enc};
+    out[n++] = (state_tensor){"W_dec", 2, {f, d}, f * d, p->w_dec};
+    for (int v = 0; v < t->n_vectors; v++) {
+        out[n] = (state_tensor){"", 1, {f, 0}, f, p->vector[v]};
+        snprintf(out[n++].name, sizeof out->name, "%s", t->vectors[v].name);
+    }
+    out[n++] = (state_tensor){"b_dec", 1, {d, 0}, d, p->b_dec};
+    for (int i = 0; i < n; i++) {
+        char name[sizeof out->name];
+        memcpy(name, out[i].name, sizeof name);
+        snprintf(out[i].name, sizeof out[i].name, "%s%.12s", prefix, name);
+    }
+    return n;
 }
 
-/* Matrices here are both [F, D], as in memory; this is no SAELens file. */
-static void state_table(const sae_trainer *t, state_tensor out[N_FLOATS]) {
+/* Matrices here are both [F, D], as in memory; this is no SAELens file. Returns how many. */
+static int state_table(const sae_trainer *t, state_tensor out[MAX_FLOATS]) {
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae;
-    sae_params model = {.w_enc = s->w_enc, .w_dec = s->w_dec, .b_enc = s->b_enc, .b_dec = s->b_dec};
-    params_table(out, "", &model, f, d);
-    params_table(out + 4, "m.", &t->m, f, d);
-    params_table(out + 8, "v.", &t->v, f, d);
+    sae_params model = {.w_enc = s->w_enc, .w_dec = s->w_dec, .b_dec = s->b_dec};
+    for (int v = 0; v < t->n_vectors; v++) model.vector[v] = *t->vectors[v].data;
+    int n = params_table(out, "", t, &model);
+    n += params_table(out + n, "m.", t, &t->m);
+    return n + params_table(out + n, "v.", t, &t->v);
 }
 
 typedef struct {
@@ -65,37 +75,51 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     put_option(&out[10], "clip", (double)o->clip);
     put_option(&out[11], "unit_norm_decoder", o->unit_norm_decoder);
     put_option(&out[12], "dead_window", o->dead_window);
+    put_option(&out[14], "k", (double)o->k);
+    put_option(&out[15], "aux", (double)o->aux);
+    put_option(&out[16], "threshold_lr", (double)o->threshold_lr);
+    put_option(&out[17], "l0_penalty", o->l0_penalty);
+    put_option(&out[18], "target_l0", (double)o->target_l0);
+    put_option(&out[19], "bandwidth", (double)o->bandwidth);
+    put_option(&out[20], "init_threshold", (double)o->init_threshold);
+    put_option(&out[21], "tanh_scale", (double)o->tanh_scale);
+    put_option(&out[22], "ste_to_input", o->ste_to_input);
+    put_option(&out[23], "init_norm", (double)o->init_norm);
+    out[24].name = "arch";
+    snprintf(out[24].text, sizeof out[24].text, "%s", sae_train_arch_of(o->arch)->name);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }
 
 int sae_trainer_save(const sae_trainer *t, const char *path, const tn_pair *extra, size_t n_extra,
                      tn_err *e) {
-    state_tensor tensors[N_FLOATS];
+    state_tensor tensors[MAX_FLOATS];
     option_text options[N_OPTIONS];
-    tn_tensor_spec specs[N_FLOATS + 1];
-    char steps[16];
+    tn_tensor_spec specs[MAX_FLOATS + 1];
+    char steps[16], threshold[32];
     size_t f = (size_t)t->model->cfg.d_sae, n_meta = 0;
-    tn_pair *meta = calloc(N_OPTIONS + 2 + n_extra, sizeof *meta);
+    tn_pair *meta = calloc(N_OPTIONS + 3 + n_extra, sizeof *meta);
     if (!meta) return tn_fail(e, TN_ENOMEM, "%s: no memory for the header", path);
 
     option_table(&t->opts, options);
     snprintf(steps, sizeof steps, "%d", t->steps);
     meta[n_meta++] = (tn_pair){"format", FORMAT};
+    snprintf(threshold, sizeof threshold, "%.17g", t->threshold); /* tells any two doubles apart */
     meta[n_meta++] = (tn_pair){"steps", steps};
+    meta[n_meta++] = (tn_pair){"threshold_average", threshold};
     for (int i = 0; i < N_OPTIONS; i++) meta[n_meta++] = (tn_pair){options[i].name, options[i].text};
     for (size_t i = 0; i < n_extra; i++) meta[n_meta++] = extra[i];
 
-    state_table(t, tensors);
-    for (int i = 0; i < N_FLOATS; i++)
+    int n = state_table(t, tensors);
+    for (int i = 0; i < n; i++)
         specs[i] = (tn_tensor_spec){
             tensors[i].name, TN_F32, tensors[i].rank, {tensors[i].shape[0], tensors[i].shape[1]}};
-    specs[N_FLOATS] = (tn_tensor_spec){"silent", TN_I32, 1, {f}};
+    specs[n] = (tn_tensor_spec){"silent", TN_I32, 1, {f}};
 
     tn_st_writer *w;
-    int rc = tn_st_create(&w, path, specs, N_FLOATS + 1, meta, n_meta, e);
+    int rc = tn_st_create(&w, path, specs, (size_t)n + 1, meta, n_meta, e);
     if (!rc) {
-        for (int i = 0; i < N_FLOATS; i++) sae_write_floats(w, TN_F32, tensors[i].data, tensors[i].count);
+        for (int i = 0; i < n; i++) sae_write_floats(w, TN_F32, tensors[i].data, tensors[i].count);
         sae_write_ints(w, t->silent, f);
         rc = tn_st_finish(w, e);
     }
@@ -117,12 +141,14 @@ static int check_metadata(const tn_safetensors *file, const char *path, const ch
     return rc;
 }
 
-static int read_steps(const tn_safetensors *file, const char *path, int *steps, tn_err *e) {
+/* A number of the metadata between 0 and most. */
+static int read_number(const tn_safetensors *file, const char *path, const char *key, double most, double *v,
+                       tn_err *e) {
     tn_buf text = TN_BUF_INIT;
-    int found = tn_st_metadata(file, "steps", &text) && text.data && sscanf(text.data, "%9d", steps) == 1 &&
-                *steps >= 0;
+    int found = tn_st_metadata(file, key, &text) && text.data && sscanf(text.data, "%lf", v) == 1 &&
+                *v >= 0 && *v <= most;
     tn_buf_free(&text);
-    return found ? TN_OK : tn_fail(e, TN_EFORMAT, "%s: metadata \"steps\" is missing or no number", path);
+    return found ? TN_OK : tn_fail(e, TN_EFORMAT, "%s: metadata \"%s\" is missing or no number", path, key);
 }
 
 /* Tensor `name` of this shape and type, by the strict contract of tn_st_require. */
@@ -136,24 +162,27 @@ static int require(const tn_safetensors *file, const char *path, const char *nam
 }
 
 static int load_from(sae_trainer *t, const tn_safetensors *file, const char *path, tn_err *e) {
-    state_tensor tensors[N_FLOATS];
+    state_tensor tensors[MAX_FLOATS];
     option_text options[N_OPTIONS];
-    const tn_tensor *found[N_FLOATS + 1];
-    int steps, rc = check_metadata(file, path, "format", FORMAT, e);
-    if (!rc) rc = read_steps(file, path, &steps, e);
+    const tn_tensor *found[MAX_FLOATS + 1];
+    double steps, threshold;
+    int rc = check_metadata(file, path, "format", FORMAT, e);
+    if (!rc) rc = read_number(file, path, "steps", INT32_MAX - 1, &steps, e);
+    if (!rc) rc = read_number(file, path, "threshold_average", 3e38, &threshold, e);
     option_table(&t->opts, options);
     for (int i = 0; i < N_OPTIONS && !rc; i++)
         rc = check_metadata(file, path, options[i].name, options[i].text, e);
     /* Everything is checked before anything is changed. */
-    state_table(t, tensors);
-    for (int i = 0; i < N_FLOATS && !rc; i++)
+    int n = state_table(t, tensors);
+    for (int i = 0; i < n && !rc; i++)
         rc = require(file, path, tensors[i].name, TN_F32, tensors[i].rank, tensors[i].shape, &found[i], e);
     size_t f = (size_t)t->model->cfg.d_sae;
-    if (!rc) rc = require(file, path, "silent", TN_I32, 1, &f, &found[N_FLOATS], e);
+    if (!rc) rc = require(file, path, "silent", TN_I32, 1, &f, &found[n], e);
     if (rc) return rc;
-    for (int i = 0; i < N_FLOATS; i++) tn_to_f32(tensors[i].data, found[i]->data, TN_F32, found[i]->count);
-    sae_read_ints(t->silent, found[N_FLOATS]->data, f);
-    t->steps = steps;
+    for (int i = 0; i < n; i++) tn_to_f32(tensors[i].data, found[i]->data, TN_F32, found[i]->count);
+    sae_read_ints(t->silent, found[n]->data, f);
+    t->steps = (int)steps;
+    t->threshold = threshold;
     return TN_OK;
 }
 

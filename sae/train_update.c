@@ -49,18 +49,23 @@ static void update_groups(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = job->t;
     sae_model *s = t->model;
     size_t d = (size_t)s->cfg.d_in;
-    shrink(t->g.b_enc + begin, job->scale, end - begin);
-    adam(job, s->b_enc + begin, t->g.b_enc + begin, t->m.b_enc + begin, t->v.b_enc + begin, end - begin);
+    for (int j = 0; j < t->n_vectors; j++) {
+        float *g = t->g.vector[j] + begin, *p = *t->vectors[j].data + begin;
+        shrink(g, job->scale, end - begin);
+        adam(job, p, g, t->m.vector[j] + begin, t->v.vector[j] + begin, end - begin);
+    }
+    for (size_t i = begin; i < end && s->threshold; i++) /* below 0 it would let negative values pass */
+        if (s->threshold[i] < 0) s->threshold[i] = 0;
     for (size_t i = begin; i < end; i++) {
         size_t at = i * d;
-        int fired = t->count[i] > 0;
+        int touched = sae_train_touched(t, i);
         float *w = s->w_dec + at; /* [D] */
-        if (fired) {
+        if (touched) {
             shrink(t->g.w_enc + at, job->scale, d);
             shrink(t->g.w_dec + at, job->scale, d);
         }
-        adam(job, s->w_enc + at, fired ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
-        adam(job, w, fired ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
+        adam(job, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
+        adam(job, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
         if (!t->opts.unit_norm_decoder) continue;
         float norm = sqrtf(t->ex.k->dot(w, w, d));
         if (norm > 0)

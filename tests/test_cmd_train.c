@@ -71,6 +71,42 @@ static void threads_do_not_matter(void) {
     good(SAME("one", "three"));
 }
 
+/* Every architecture: a kill, another number of threads, and the commands that use the SAE. */
+static void other_architectures(void) {
+    static const struct {
+        const char *options, *saved_as;
+    } archs[] = {
+        {"--arch topk --k 4", "\"architecture\": \"topk\""},
+        {"--arch topk --k 4 --free-decoder --aux 0.1", "\"rescale_acts_by_decoder_norm\": true"},
+        {"--arch batchtopk --k 4.5", "\"training_architecture\": \"batchtopk\""},
+        {"--arch jumprelu --target-l0 4 --threshold 0.1", "\"architecture\": \"jumprelu\""},
+        {"--arch jumprelu --l0-penalty tanh --l0 0.5 --ste-to-input --bandwidth 1",
+         "\"l0_penalty\": \"tanh\""},
+        {"--arch gated --l1 0.3 --free-decoder", "\"architecture\": \"gated\""},
+    };
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+        char command[2048];
+        snprintf(command, sizeof command,
+                 "rm -rf " DIR "/a " DIR "/b; " TRAIN "-a " ACTS " -o " DIR
+                 "/a --threads 1 --width 4x --epochs 6 "
+                 "--batch 32 --checkpoint-every 5 %s && cat " DIR "/a/cfg.json",
+                 archs[i].options);
+        good(command);
+        CHECK_HAS(out, archs[i].saved_as);
+        snprintf(command, sizeof command,
+                 "mkdir -p " DIR "/b; set -- --width 4x --epochs 6 --batch 32 --checkpoint-every 5 %s; " TRAIN
+                 "-a " ACTS " -o " DIR "/b \"$@\" --threads 1 > /dev/null 2>&1 & p=$!; "
+                 "while kill -0 $p 2> /dev/null && ! test -e " DIR "/b/trainer.safetensors; do :; done; "
+                 "kill -9 $p 2> /dev/null; wait $p 2> /dev/null; " TRAIN "-a " ACTS " -o " DIR
+                 "/b --width 4x --epochs 6 --batch 32 --checkpoint-every 5 %s "
+                 "--resume --threads 3",
+                 archs[i].options, archs[i].options);
+        good(command);
+        good(SAME("a", "b"));
+        good(BUILD_DIR "/sae features -s " DIR "/a -a " ACTS " --label car --top 3");
+    }
+}
+
 /* Killed after some checkpoint; where exactly is the machine's business, the outcome must not be. */
 static void a_killed_run_resumes_to_the_same_bytes(void) {
     good("mkdir -p " DIR "/killed; " TRAIN "-a " ACTS " -o " DIR "/killed --threads 1" SMALL
@@ -85,7 +121,21 @@ static void errors_are_one_line(void) {
     bad(TRAIN "-a " DIR "/none.safetensors -o " DIR "/x", "none.safetensors: No such file or directory");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --width 0", "width");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --lr 0", "lr is 0");
-    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk", "topk");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch vanilla", "relu, topk, batchtopk, jumprelu or gated");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --width 1x --k 25",
+        "k is 25, it must be between 1 and the 24");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch batchtopk --width 1x --k 24.5",
+        "k is 24.5, there are only 24 latents");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --k 0", "k is 0");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --k 1.5", "only batchtopk can take a fraction");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --l1 2", "--l1 does not go with --arch topk");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --k 5", "--k does not go with --arch relu");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch gated --target-l0 5",
+        "--target-l0 does not go with --arch gated");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch jumprelu --l0-penalty l1",
+        "--l0-penalty is step, quadratic or tanh");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch jumprelu --l0-penalty tanh --target-l0 5",
+        "goes with --l0-penalty quadratic");
     bad(TRAIN "-a " ACTS " -o " DIR "/one --resume --threads 1 --width 2x --epochs 6", "");
     good("head -c 5000 " ACTS " > " DIR "/cut.safetensors");
     bad(TRAIN "-a " DIR "/cut.safetensors -o " DIR "/x", "cut.safetensors: ");
@@ -104,6 +154,7 @@ static void a_full_disk_leaves_no_sae(void) {
 void test_cmd_train(void) {
     RUN(prepare);
     RUN(threads_do_not_matter);
+    RUN(other_architectures);
     RUN(a_killed_run_resumes_to_the_same_bytes);
     RUN(errors_are_one_line);
     RUN(a_full_disk_leaves_no_sae);

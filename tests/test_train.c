@@ -74,7 +74,7 @@ static void golden_loss_and_gradients(void) {
         CHECK_NEAR(m.loss, 5.8028312351, 3e-6);
         double all = sae_train_gradient(t, 0.7);
         double enc = norm(t->g.w_enc, GD * GF), dec = norm(t->g.w_dec, GD * GF);
-        double b_enc = norm(t->g.b_enc, GF), b_dec = norm(t->g.b_dec, GD);
+        double b_enc = norm(t->g.vector[0], GF), b_dec = norm(t->g.b_dec, GD);
         CHECK_NEAR(enc, 4.53399053, 3e-6);
         CHECK_NEAR(dec, 3.10745820, 3e-6);
         CHECK_NEAR(b_enc, 3.15100792, 3e-6);
@@ -180,7 +180,7 @@ static void check_gradient(int apply, int unit) {
             got[i * d + k] = t->count[i] ? t->g.w_enc[i * d + k] : 0;
             got[d * f + i * d + k] = t->count[i] ? t->g.w_dec[i * d + k] : 0;
         }
-    memcpy(got + 2 * d * f, t->g.b_enc, f * sizeof *got);
+    memcpy(got + 2 * d * f, t->g.vector[0], f * sizeof *got);
     memcpy(got + 2 * d * f + f, t->g.b_dec, d * sizeof *got);
     double worst = 0;
     for (int i = 0; i < total; i++) worst = fmax(worst, fabs(want[i] - (double)got[i]));

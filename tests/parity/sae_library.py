@@ -31,11 +31,13 @@ class Model(c.Structure):
 
 
 class Opts(c.Structure):
-    _fields_ = [("batch", c.c_int), ("lr", c.c_float), ("beta1", c.c_float), ("beta2", c.c_float),
+    _fields_ = [("arch", c.c_int), ("batch", c.c_int), ("lr", c.c_float), ("beta1", c.c_float), ("beta2", c.c_float),
                 ("adam_eps", c.c_float), ("l1", c.c_float), ("l1_warmup_steps", c.c_int),
                 ("lr_warmup_steps", c.c_int), ("lr_decay_steps", c.c_int), ("total_steps", c.c_int),
                 ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
-                ("dead_window", c.c_int), ("seed", c.c_uint64)]
+                ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
+                ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
+                ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int)]
 
 
 class Exec(c.Structure):
@@ -43,7 +45,8 @@ class Exec(c.Structure):
 
 
 class Metrics(c.Structure):
-    _fields_ = [(name, c.c_double) for name in ("mse", "l1", "l0", "loss", "fve")] + [("dead", c.c_int)]
+    _fields_ = [(name, c.c_double) for name in ("mse", "l1", "l0", "loss", "fve")] + [("dead", c.c_int), ("penalty", c.c_double),
+                                                                                         ("aux", c.c_double)]
 
 
 def load(build):
@@ -58,6 +61,8 @@ def load(build):
     library.sae_encode.restype = None
     library.sae_decode.argtypes = [c.c_void_p, Exec, c.c_void_p, c.c_int, c.c_void_p]
     library.sae_decode.restype = None
+    library.sae_trainer_save.argtypes = [c.c_void_p, c.c_char_p, c.c_void_p, c.c_size_t, c.c_void_p]
+    library.sae_trainer_free.argtypes = [c.c_void_p]
     library.sae_trainer_new.argtypes = [c.c_void_p, c.c_void_p, c.c_void_p, Exec, c.c_void_p]
     library.sae_train_step.argtypes = [c.c_void_p, c.c_void_p, c.c_int, c.c_void_p, c.c_void_p]
     return library
@@ -109,8 +114,8 @@ class Sae:
         err = Err()
         check(self.lib.sae_save_dir(c.byref(self.model), str(directory).encode(), None, c.byref(err)), err)
 
-    def train(self, batches, **options):
-        """Steps over the batches; the loss of each."""
+    def train(self, batches, state=None, **options):
+        """Steps over the batches; the loss of each. The training state then goes into the file `state`."""
         opts, trainer, err, metrics = self.lib.sae_train_defaults(), c.c_void_p(), Err(), Metrics()
         plain = dict(batch=len(batches[0]), l1_warmup_steps=0, lr_warmup_steps=0, lr_decay_steps=0, total_steps=0)
         for name, value in (plain | options).items():
@@ -121,5 +126,7 @@ class Sae:
         for x in batches:
             check(self.lib.sae_train_step(trainer, address(x), len(x), c.byref(metrics), c.byref(err)), err)
             losses.append(metrics.loss)
+        if state:
+            check(self.lib.sae_trainer_save(trainer, str(state).encode(), None, 0, c.byref(err)), err)
         self.lib.sae_trainer_free(trainer)
         return losses

@@ -1,0 +1,168 @@
+/* BatchTopK (Bussmann et al. 2024, arXiv:2412.06410): of all positive pre-activations of a batch, weighed by
+ * w_i = |W_dec[i]|, the floor(k n) largest stay, so that rows share k n latents as they need them. Gradients
+ * and AuxK are TopK's.
+ *
+ * A single row has no batch to compete in, so the finished SAE is a JumpReLU one: its threshold is the moving
+ * average of the least value kept, from 0 as in SAELens,
+ *
+ *     threshold <- (1 - threshold_lr) threshold + threshold_lr * least
+ *
+ * divided by 1 - (1 - threshold_lr)^steps, which takes the start at 0 out (SAELens does not; in a run of a
+ * thousand steps it makes no difference).
+ *
+ * The least value is found without sorting: positive floats order as their bits do, and three passes over the
+ * lists count how many have each value of the first 11, the next 10 and the last 10 bits. Counts are whole
+ * numbers, so it does not matter which thread counted what. Of equal values those listed first stay.
+ */
+#include "sae/train_internal.h"
+
+#include "tensor/par.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { DIGITS = SAE_DIGITS, LOW_BITS = 10 };
+
+typedef struct {
+    sae_trainer *t;
+    uint32_t prefix;  /* bits of the least value that are known, the others 0 */
+    int shift;        /* below them */
+    int low;          /* bits counted in this pass: those from `low` to `shift` */
+    float least;      /* value kept last */
+    int by_threshold; /* 1: `least` is a threshold, which a value must exceed */
+} search;
+
+/* Order of a value among the others; a NaN comes first, and so stays. */
+static uint32_t key(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+static void count_digits(void *ctx, size_t worker, size_t begin, size_t end) {
+    const search *s = ctx;
+    sae_trainer *t = s->t;
+    size_t width = (size_t)t->opts.batch, *digits = t->digits + worker * DIGITS;
+    for (size_t i = begin; i < end; i++)
+        for (uint32_t a = 0; a < t->count[i]; a++) {
+            uint32_t bits = key(t->z[i * width + a] * t->weight[i]);
+            if (s->shift == 31 || bits >> s->shift == s->prefix >> s->shift)
+                digits[(bits >> s->low) & (((uint32_t)1 << (s->shift - s->low)) - 1)]++;
+        }
+}
+
+/* The value with `rank` - 1 larger or equal ones before it; *equal: how many equal to it stay. */
+static float find_rank(search *s, size_t rank, size_t *equal) {
+    sae_trainer *t = s->t;
+    size_t f = (size_t)t->model->cfg.d_sae, threads = (size_t)t->ex.threads;
+    s->prefix = 0;
+    for (s->shift = 31; s->shift > 0; s->shift = s->low) {
+        s->low = s->shift == 31 ? 20 : s->shift - LOW_BITS;
+        memset(t->digits, 0, threads * DIGITS * sizeof *t->digits);
+        tn_parallel_for_workers(f, SAE_GROUP, t->ex.threads, count_digits, s);
+        for (uint32_t digit = DIGITS; digit-- > 0;) {
+            size_t n = 0;
+            for (size_t w = 0; w < threads; w++) n += t->digits[w * DIGITS + digit];
+            if (n < rank) {
+                rank -= n;
+                continue;
+            }
+            s->prefix |= digit << s->low;
+            break;
+        }
+    }
+    *equal = rank;
+    float value;
+    memcpy(&value, &s->prefix, sizeof value);
+    return value;
+}
+
+/* Takes values below the least off the lists; equal ones wait for drop_equal. */
+static void filter(void *ctx, size_t begin, size_t end) {
+    const search *s = ctx;
+    sae_trainer *t = s->t;
+    size_t width = (size_t)t->opts.batch;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t *rows = t->rows + i * width, count = 0;
+        float *z = t->z + i * width;
+        double sum = 0;
+        for (uint32_t a = 0; a < t->count[i]; a++) {
+            float value = z[a] * t->weight[i];
+            if (s->by_threshold ? value <= s->least : value < s->least) continue;
+            sum += (double)z[a];
+            z[count] = z[a];
+            rows[count++] = rows[a];
+        }
+        t->count[i] = t->fired[i] = count;
+        t->z_sum[i] = sum;
+    }
+}
+
+/* Of the values equal to the least only the first `stay` remain. Serial: values rarely are equal. */
+static void drop_equal(const search *s, size_t stay) {
+    sae_trainer *t = s->t;
+    size_t width = (size_t)t->opts.batch;
+    for (size_t i = 0; i < (size_t)t->model->cfg.d_sae; i++) {
+        uint32_t *rows = t->rows + i * width, count = 0;
+        float *z = t->z + i * width;
+        for (uint32_t a = 0; a < t->count[i]; a++) {
+            if (z[a] * t->weight[i] == s->least) {
+                if (stay == 0) {
+                    t->z_sum[i] -= (double)z[a];
+                    continue;
+                }
+                stay--;
+            }
+            z[count] = z[a];
+            rows[count++] = rows[a];
+        }
+        t->count[i] = t->fired[i] = count;
+    }
+}
+
+double sae_batchtopk_threshold(const sae_trainer *t) {
+    double left = pow(1 - (double)t->opts.threshold_lr, t->steps);
+    return t->steps > 0 ? t->threshold / (1 - left) : 0;
+}
+
+static void select(sae_trainer *t) {
+    size_t f = (size_t)t->model->cfg.d_sae, listed = 0, stay = (size_t)((double)t->opts.k * t->n), equal;
+    search s = {.t = t};
+    for (size_t i = 0; i < f; i++) listed += t->count[i];
+    if (t->evaluating) {
+        s.by_threshold = 1;
+        s.least = (float)sae_batchtopk_threshold(t);
+        tn_parallel_for(f, SAE_GROUP, t->ex.threads, filter, &s);
+        return;
+    }
+    if (stay > listed) stay = listed;
+    t->least = 0;
+    if (stay == 0) return; /* nothing fires */
+    t->least = s.least = find_rank(&s, stay, &equal);
+    if (stay == listed) return;
+    tn_parallel_for(f, SAE_GROUP, t->ex.threads, filter, &s);
+    listed = 0;
+    for (size_t i = 0; i < f; i++) listed += t->count[i];
+    if (listed > stay) drop_equal(&s, equal);
+}
+
+static void after_step(sae_trainer *t) {
+    double share = (double)t->opts.threshold_lr;
+    if (t->least > 0) t->threshold = (1 - share) * t->threshold + share * (double)t->least;
+}
+
+static void finish(sae_trainer *t) {
+    sae_train_unit_rows(t);
+    for (int i = 0; i < t->model->cfg.d_sae; i++) t->model->threshold[i] = (float)sae_batchtopk_threshold(t);
+}
+
+const sae_train_arch sae_train_batchtopk = {.name = "batchtopk",
+                                            .model = SAE_JUMPRELU,
+                                            .list = sae_train_topk_list,
+                                            .select = select,
+                                            .auxiliary = sae_auxk_loss,
+                                            .penalty = sae_train_no_penalty,
+                                            .gradient = sae_train_topk_gradient,
+                                            .after_step = after_step,
+                                            .finish = finish,
+                                            .auxk = 1};
