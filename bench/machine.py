@@ -31,6 +31,10 @@ def cpu_info():
     return fields
 
 
+def is_intel():
+    return cpu_info().get("vendor_id") == "GenuineIntel"
+
+
 def memory_gib():
     kib = int(pathlib.Path("/proc/meminfo").read_text().split()[1])
     return kib / 1024**2
