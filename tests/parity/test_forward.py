@@ -93,7 +93,7 @@ def test_qwen25_half_billion_in_bf16(build, run, assets, tmp_path):
 
 
 class Exec(ctypes.Structure):
-    _fields_ = [("k", ctypes.c_void_p), ("threads", ctypes.c_int)]
+    _fields_ = [("k", ctypes.c_void_p), ("threads", ctypes.c_int), ("room", ctypes.c_void_p)]
 
 
 class Opts(ctypes.Structure):
