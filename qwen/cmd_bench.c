@@ -107,13 +107,6 @@ static int open_copies(copies *k, const qwen_config *c, tn_err *e) {
     return k->rows ? TN_OK : tn_fail(e, TN_ENOMEM, "out of memory");
 }
 
-static int32_t likeliest(const float *logits, int vocab) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
 /* Decodes *token at the timeline's end, with the hooks or without; *token becomes the likeliest next, and
  * *seconds grows by the time it took. */
 static int step(bench *b, copies *k, int hooked, int32_t *token, double *seconds, tn_err *e) {
@@ -121,7 +114,7 @@ static int step(bench *b, copies *k, int hooked, int32_t *token, double *seconds
     int code = b->hooks ? qwen_set_hooks(b->s.state, k->hooks, hooked ? QWEN_SITE_COUNT : 0, e) : TN_OK;
     const double start = tn_now();
     if (!code) code = qwen_forward(b->s.state, token, 1, 0, &logits, e);
-    if (!code) *token = likeliest(logits, qwen_model_config(b->s.text.model)->vocab);
+    if (!code) *token = qwen_likeliest(logits, qwen_model_config(b->s.text.model)->vocab);
     *seconds += tn_now() - start;
     return code;
 }

@@ -1,31 +1,17 @@
 /* The figures of qwen bench, as text or as one JSON object. */
 #include "qwen/cmd_bench.h"
 #include "tensor/json.h"
+#include "tensor/spread.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-/* The middle of a series, and its ends. */
-typedef struct {
-    double median, least, most;
-} spread;
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts s, which has at least one value; the median is the middle one, or the mean of the two. */
-static spread spread_of(bench_series *s) {
-    qsort(s->value, (size_t)s->n, sizeof *s->value, ascending);
-    const double *x = s->value;
-    const int n = s->n;
-    return (spread){n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2, x[0], x[n - 1]};
+static tn_spread spread_of(bench_series *s) {
+    return tn_spread_of(s->value, s->n);
 }
 
 /* What both forms tell of the two kinds of work. */
 typedef struct {
-    spread prefill, fma, plain, read, hooked, cost;
+    tn_spread prefill, fma, plain, read, hooked, cost;
     double gflops, prefill_share; /* of prefill; the part of fma's median, 0 when the tier has none */
     double gb_s, decode_share;    /* of decode; the part of read's median */
 } figures;
@@ -88,7 +74,7 @@ static void print_text(const bench *b, const figures *f) {
 /* ---- JSON ---- */
 
 /* "KEY", "KEY_min" and "KEY_max" */
-static void put_spread(tn_json_out *w, const char *key, const char *unit, spread s) {
+static void put_spread(tn_json_out *w, const char *key, const char *unit, tn_spread s) {
     const struct {
         const char *end;
         double value;

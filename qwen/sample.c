@@ -216,6 +216,13 @@ int32_t qwen_sampler_next(qwen_sampler *s, const float *logits) {
     return token;
 }
 
+int32_t qwen_likeliest(const float *logits, int vocab) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < vocab; i++)
+        if (logits[i] > logits[best]) best = i;
+    return best;
+}
+
 uint64_t qwen_item_seed(uint64_t seed, uint64_t index) {
     /* The odd constant is 2^64 divided by the golden ratio: neighbouring items start far apart. */
     tn_rng r = tn_rng_seed(seed ^ ((index + 1) * 0x9E3779B97F4A7C15u));

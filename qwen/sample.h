@@ -46,6 +46,9 @@ void qwen_sampler_accept(qwen_sampler *s, int32_t token); /* mark as seen */
 /* The next token; marks it as seen. logits [vocab] are read only. */
 int32_t qwen_sampler_next(qwen_sampler *s, const float *logits);
 
+/* The id of the largest of logits [vocab], the lowest among equals; as a greedy sampler without penalty. */
+int32_t qwen_likeliest(const float *logits, int vocab);
+
 /* The seed of item `index` of a run over many prompts: independent of the other items, so that the order of
  * work and a restart change nothing; below 2^53, so that JSON holds it. */
 uint64_t qwen_item_seed(uint64_t seed, uint64_t index);

@@ -9,6 +9,7 @@
 #include "tensor/json.h"
 #include "tensor/os.h"
 #include "tensor/rng.h"
+#include "tensor/spread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,13 +61,6 @@ static int open_all(job *j, tn_err *e) {
     return code ? tn_fail_in(e, code, j->sae_dir) : TN_OK;
 }
 
-static int32_t likeliest(const float *logits, int vocab) {
-    int32_t best = 0;
-    for (int32_t i = 1; i < vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
 /* One turn with this hook, or without any; *rate is tokens per second. */
 static int turn(job *j, qwen_hook_fn fn, void *ctx, double *rate, tn_err *e) {
     const int vocab = qwen_model_config(j->model)->vocab;
@@ -77,7 +71,7 @@ static int turn(job *j, qwen_hook_fn fn, void *ctx, double *rate, tn_err *e) {
     if (!code) code = qwen_forward(j->state, j->prompt, PROMPT, 0, &logits, e);
     const double start = tn_now();
     for (int i = 0; i < j->tokens && !code; i++) {
-        const int32_t token = likeliest(logits, vocab);
+        const int32_t token = qwen_likeliest(logits, vocab);
         code = qwen_forward(j->state, &token, 1, 0, &logits, e);
     }
     *rate = j->tokens / (tn_now() - start);
@@ -98,24 +92,14 @@ static int run_all(job *j, tn_err *e) {
     return code;
 }
 
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts x [n] and returns its median. */
-static double median(double *x, int n) {
-    qsort(x, (size_t)n, sizeof *x, ascending);
-    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
-}
-
 static int report(job *j, tn_err *e) {
-    const int last = j->repeats - 1;
-    const double plain = median(j->plain, j->repeats), spliced = median(j->spliced, j->repeats);
-    const double l0 = j->active / j->rows, slower = 100 * (plain / spliced - 1);
+    const tn_spread plain = tn_spread_of(j->plain, j->repeats),
+                    spliced = tn_spread_of(j->spliced, j->repeats);
+    const double l0 = j->active / j->rows, slower = 100 * (plain.median / spliced.median - 1);
     if (!j->json) {
-        printf("without the SAE  %9.2f tokens/s  (%.2f to %.2f)\n", plain, j->plain[0], j->plain[last]);
-        printf("with the SAE     %9.2f tokens/s  (%.2f to %.2f)\n", spliced, j->spliced[0], j->spliced[last]);
+        printf("without the SAE  %9.2f tokens/s  (%.2f to %.2f)\n", plain.median, plain.least, plain.most);
+        printf("with the SAE     %9.2f tokens/s  (%.2f to %.2f)\n", spliced.median, spliced.least,
+               spliced.most);
         printf("%.1f %% more time per token; %d -> %d, %s encoder, %.1f latents active, %s kernels, median "
                "of %d\n",
                slower, j->sae.model.cfg.d_in, j->sae.model.cfg.d_sae, j->encoder, l0, j->exec.k->name,
@@ -125,8 +109,8 @@ static int report(job *j, tn_err *e) {
     tn_buf text = TN_BUF_INIT;
     tn_json_out w = tn_json_writer(&text, 0);
     tn_json_begin_object(&w);
-    tn_json_member_f64(&w, "plain_tok_s", plain);
-    tn_json_member_f64(&w, "sae_tok_s", spliced);
+    tn_json_member_f64(&w, "plain_tok_s", plain.median);
+    tn_json_member_f64(&w, "sae_tok_s", spliced.median);
     tn_json_member_f64(&w, "more_time_percent", slower);
     tn_json_member_f64(&w, "l0", l0);
     tn_json_member_i64(&w, "d_in", j->sae.model.cfg.d_in);
