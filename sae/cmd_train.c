@@ -16,6 +16,7 @@ static const char SUMMARY[] =
     "--arch   relu       squared error and an L1 penalty (--l1)\n"
     "         topk       the --k largest latents of each row\n"
     "         batchtopk  --k latents a row on average; saved as jumprelu with the threshold it learnt\n"
+    "         matryoshka batchtopk of which the first --widths latents are SAEs by themselves\n"
     "         jumprelu   a threshold for each latent, learnt with a penalty on how many fire: near "
     "--target-l0,\n"
     "                    or --l0-penalty step or tanh with --l0\n"
@@ -26,7 +27,7 @@ static const char SUMMARY[] =
 
 /* What the options are parsed into before they are checked. */
 typedef struct {
-    const char *acts, *out, *arch, *width, *l0_penalty;
+    const char *acts, *out, *arch, *width, *widths, *l0_penalty;
     sae_fit_opts fit;
     float l1, l0, k, aux, target_l0, bandwidth, threshold; /* UNSET, or of the architecture */
     int ste_to_input;
@@ -68,10 +69,26 @@ static int parse_l0_penalty(const char *name, sae_l0_penalty *out, tn_err *e) {
     return tn_fail(e, TN_EARG, "--l0-penalty is step, quadratic or tanh, not \"%s\"", name);
 }
 
+/* "64,256,1024" */
+static int parse_widths(const char *text, sae_train_opts *t, tn_err *e) {
+    const char *at = text;
+    for (t->n_widths = 0; t->n_widths < SAE_MAX_WIDTHS; at++) {
+        char *end;
+        long v = strtol(at, &end, 10);
+        if (end == at || v < 1 || v > INT32_MAX || (*end != ',' && *end != '\0')) break;
+        t->widths[t->n_widths++] = (int)v;
+        at = end;
+        if (*at == '\0') return TN_OK;
+    }
+    return tn_fail(e, TN_EARG, "--widths %s: expected at most %d numbers of latents such as 64,256", text,
+                   SAE_MAX_WIDTHS);
+}
+
 static int parse_architecture(args *a, tn_err *e) {
     sae_train_opts *t = &a->fit.train;
     if (!sae_train_kind_find(a->arch, &t->arch))
-        return tn_fail(e, TN_EARG, "--arch is relu, topk, batchtopk, jumprelu or gated, not \"%s\"", a->arch);
+        return tn_fail(e, TN_EARG,
+                       "--arch is relu, topk, batchtopk, matryoshka, jumprelu or gated, not \"%s\"", a->arch);
     int jump = t->arch == SAE_TRAIN_JUMPRELU, l1 = t->arch == SAE_TRAIN_RELU || t->arch == SAE_TRAIN_GATED;
     int ranked = !jump && !l1, rc;
     t->l0_penalty = SAE_L0_QUADRATIC;
@@ -87,6 +104,8 @@ static int parse_architecture(args *a, tn_err *e) {
     if ((rc = own(a, "--threshold", jump, a->threshold, &t->init_threshold, e))) return rc;
     if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : UNSET, NULL, e))) return rc;
     t->ste_to_input = a->ste_to_input;
+    if ((rc = own(a, "--widths", t->arch == SAE_TRAIN_MATRYOSHKA, a->widths ? 0 : UNSET, NULL, e))) return rc;
+    if (a->widths && (rc = parse_widths(a->widths, t, e))) return rc;
     if ((rc = own(a, "--k", ranked, a->k, &t->k, e))) return rc;
     return own(a, "--aux", ranked, a->aux, &t->aux, e);
 }
@@ -197,9 +216,11 @@ int cmd_train(int argc, char **argv) {
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
          "latents, or a multiple of the activations' width (20x)", 0},
         {"--l1", NULL, CLI_FLOAT, &a.l1, "X", "relu, gated: coefficient of the L1 penalty (1)", 0},
-        {"--k", NULL, CLI_FLOAT, &a.k, "N", "topk, batchtopk: latents a row (32)", 0},
+        {"--k", NULL, CLI_FLOAT, &a.k, "N", "topk, batchtopk, matryoshka: latents a row (32)", 0},
+        {"--widths", NULL, CLI_STRING, &a.widths, "N,N…",
+         "matryoshka: latents of the nested SAEs (1/16, 1/8, 1/4, 1/2 of all)", 0},
         {"--aux", NULL, CLI_FLOAT, &a.aux, "X",
-         "topk, batchtopk: coefficient of AuxK, by which dead latents learn the error (1)", 0},
+         "topk, batchtopk, matryoshka: coefficient of AuxK, by which dead latents learn the error (1)", 0},
         {"--target-l0", NULL, CLI_FLOAT, &a.target_l0, "X", "jumprelu: how many shall fire (32)", 0},
         {"--l0", NULL, CLI_FLOAT, &a.l0, "X", "jumprelu: coefficient of the L0 penalty (1)", 0},
         {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
@@ -224,7 +245,7 @@ int cmd_train(int argc, char **argv) {
         {"--no-scale", NULL, CLI_FLAG, &a.no_scale, NULL, "train on the activations as they are", 0},
         {"--no-center", NULL, CLI_FLAG, &a.no_center, NULL, "start with b_dec = 0 instead of the mean", 0},
         {"--start-bias", NULL, CLI_FLOAT, &a.fit.start_bias, "X",
-         "biases start X deviations below zero (2: about 2% of the latents fire; topk, batchtopk: 0)", 0},
+         "biases start X deviations below zero (2: about 2% of the latents fire; with --k: 0)", 0},
         {"--no-b-dec-to-input", NULL, CLI_FLAG, &a.no_b_dec_input, NULL, "the encoder sees x, not x - b_dec",
          0},
         {"--val", NULL, CLI_FLOAT, &a.fit.validation, "X",

@@ -65,6 +65,7 @@ static int plan(run *r, tn_err *e) {
     r->steps_per_epoch = (int)(r->rows.n_train / (uint32_t)t->batch);
     if (r->steps_per_epoch > INT32_MAX / o->epochs)
         return tn_fail(e, TN_EARG, "%d epochs of %d steps are too many", o->epochs, r->steps_per_epoch);
+    sae_train_fill_widths(t, o->d_sae);
     t->total_steps = r->total_steps = r->steps_per_epoch * o->epochs;
     if (t->l1_warmup_steps < 0) t->l1_warmup_steps = r->total_steps / 20;
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;

@@ -27,6 +27,11 @@ static void describe_architecture(const sae_train_opts *t, tn_json_out *w) {
     if (sae_train_ranks(t)) {
         tn_json_member_f64(w, "k", (double)t->k);
         tn_json_member_f64(w, "aux_loss_coefficient", (double)t->aux);
+        if (t->n_widths == 0) return;
+        tn_json_key(w, "matryoshka_widths");
+        tn_json_begin_array(w);
+        for (int l = 0; l < t->n_widths; l++) tn_json_put_i64(w, t->widths[l]);
+        tn_json_end_array(w);
         return;
     }
     tn_json_member_f64(w, t->arch == SAE_TRAIN_JUMPRELU ? "l0_coefficient" : "l1_coefficient", (double)t->l1);

@@ -30,7 +30,7 @@ sae_train_opts sae_train_defaults(void) {
 static const sae_train_arch *const archs[] = {
     [SAE_TRAIN_RELU] = &sae_train_relu,           [SAE_TRAIN_TOPK] = &sae_train_topk,
     [SAE_TRAIN_BATCHTOPK] = &sae_train_batchtopk, [SAE_TRAIN_JUMPRELU] = &sae_train_jumprelu,
-    [SAE_TRAIN_GATED] = &sae_train_gated,
+    [SAE_TRAIN_GATED] = &sae_train_gated,         [SAE_TRAIN_MATRYOSHKA] = &sae_train_matryoshka,
 };
 enum { N_ARCHS = sizeof archs / sizeof *archs };
 
@@ -55,11 +55,19 @@ int sae_train_ranks(const sae_train_opts *o) {
 
 void sae_train_config(const sae_train_opts *o, sae_config *cfg) {
     const sae_train_arch *arch = archs[o->arch];
-    const char *name = o->arch == SAE_TRAIN_RELU ? "standard" : arch->name;
     cfg->architecture = arch->model;
-    memcpy(cfg->trained_as, name, strlen(name) + 1);
+    memcpy(cfg->trained_as, arch->trained_as, strlen(arch->trained_as) + 1);
     cfg->k = arch->model == SAE_TOPK ? (int)o->k : 0;
     cfg->rescale_acts_by_decoder_norm = arch->model == SAE_TOPK; /* rows are 1 long in the end */
+}
+
+void sae_train_fill_widths(sae_train_opts *o, int d_sae) {
+    if (o->arch != SAE_TRAIN_MATRYOSHKA) return;
+    if (o->n_widths == 0)
+        for (int part = 16; part > 1; part /= 2)
+            if (d_sae >= part) o->widths[o->n_widths++] = d_sae / part;
+    int whole = o->n_widths > 0 && o->widths[o->n_widths - 1] == d_sae;
+    if (!whole && o->n_widths < SAE_MAX_WIDTHS) o->widths[o->n_widths++] = d_sae;
 }
 
 /* The named option within [lo, hi]; a NaN is not. */
@@ -68,17 +76,28 @@ static int in_range(const char *name, double v, double lo, double hi, tn_err *e)
     return tn_fail(e, TN_EARG, "%s is %g, it must be between %g and %g", name, v, lo, hi);
 }
 
+static int check_widths(const sae_train_opts *o, tn_err *e) {
+    int rc = in_range("n_widths", o->n_widths, 0, SAE_MAX_WIDTHS, e);
+    for (int l = 0; l < o->n_widths && !rc; l++)
+        if (o->widths[l] <= (l > 0 ? o->widths[l - 1] : 0))
+            rc = tn_fail(e, TN_EARG, "width %d of the nested SAEs is %d: they must ascend from 1", l + 1,
+                         o->widths[l]);
+    return rc;
+}
+
 static int check_architecture(const sae_train_opts *o, tn_err *e) {
     int rc;
     if (!sae_train_arch_of(o->arch)) return tn_fail(e, TN_EARG, "there is no architecture %d", (int)o->arch);
     if ((rc = in_range("k", (double)o->k, 1, 1 << 28, e))) return rc;
     if (o->arch == SAE_TRAIN_TOPK && o->k != floorf(o->k))
-        return tn_fail(e, TN_EARG, "k is %g: only batchtopk can take a fraction", (double)o->k);
+        return tn_fail(e, TN_EARG, "k is %g: only batchtopk and matryoshka can take a fraction",
+                       (double)o->k);
     if ((rc = in_range("aux", (double)o->aux, 0, 1e9, e))) return rc;
     if ((rc = in_range("threshold_lr", (double)o->threshold_lr, 1e-6, 1, e))) return rc;
     if ((rc = in_range("l0_penalty", o->l0_penalty, SAE_L0_STEP, SAE_L0_TANH, e))) return rc;
     if ((rc = in_range("target_l0", (double)o->target_l0, 1e-6, 1 << 28, e))) return rc;
     if ((rc = in_range("bandwidth", (double)o->bandwidth, 1e-9, 1e9, e))) return rc;
+    if ((rc = check_widths(o, e))) return rc;
     if ((rc = in_range("init_threshold", (double)o->init_threshold, 0, 1e9, e))) return rc;
     return in_range("tanh_scale", (double)o->tanh_scale, 1e-9, 1e9, e);
 }
@@ -144,14 +163,15 @@ static sae_params take_params(tn_arena *a, size_t f, size_t d, int n_vectors) {
 /* What only some architectures need. */
 static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t f, size_t b, size_t fb) {
     const sae_train_opts *o = &t->opts;
-    int batch_wide = o->arch == SAE_TRAIN_BATCHTOPK, gated = o->arch == SAE_TRAIN_GATED;
-    size_t heaps = 0;
+    int gated = o->arch == SAE_TRAIN_GATED;
+    size_t heaps = 0, errors = 0;
     if (o->arch == SAE_TRAIN_TOPK) {
         if (tn_mul_size(b, (size_t)o->k, &heaps)) a->failed = 1;
         t->heap = tn_arena_take(a, heaps, sizeof *t->heap);
         t->worst = tn_arena_take(a, b, sizeof *t->worst);
     }
-    if (batch_wide) t->digits = tn_arena_take(a, (size_t)t->ex.threads * SAE_DIGITS, sizeof *t->digits);
+    if (t->arch->batch_wide)
+        t->digits = tn_arena_take(a, (size_t)t->ex.threads * SAE_DIGITS, sizeof *t->digits);
     if (t->arch->auxk) {
         t->dead = tn_arena_take(a, f, sizeof *t->dead);
         t->dead_at = tn_arena_take(a, f, sizeof *t->dead_at);
@@ -161,6 +181,10 @@ static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t f, size_t b,
     if (t->arch->auxk || gated) {
         t->aux_err = tn_arena_take(a, b * d, sizeof *t->aux_err);
         t->aux_se = tn_arena_take(a, b, sizeof *t->aux_se);
+    }
+    if (o->arch == SAE_TRAIN_MATRYOSHKA) {
+        if (tn_mul_size(b * d, (size_t)o->n_widths - 1, &errors)) a->failed = 1;
+        t->level_err = tn_arena_take(a, errors, sizeof *t->level_err);
     }
     if (gated) t->gate = tn_arena_take(a, fb, sizeof *t->gate);
 }
@@ -201,20 +225,25 @@ static int check_model(const sae_model *model, const sae_train_opts *o, tn_err *
                        sae_architecture_name(arch->model), sae_architecture_name(model->cfg.architecture));
     if (arch->auxk && (double)o->k > (double)model->cfg.d_sae)
         return tn_fail(e, TN_EARG, "k is %g, there are only %d latents", (double)o->k, model->cfg.d_sae);
+    if (o->n_widths > 0 && o->widths[o->n_widths - 1] != model->cfg.d_sae)
+        return tn_fail(e, TN_EARG, "the widest of the nested SAEs has %d latents, expected all %d",
+                       o->widths[o->n_widths - 1], model->cfg.d_sae);
     return TN_OK;
 }
 
 int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o, tn_exec ex, tn_err *e) {
     *out = NULL;
+    sae_train_opts filled = *o;
     int rc = sae_train_check(o, e);
-    if (!rc) rc = check_model(model, o, e);
+    if (!rc) sae_train_fill_widths(&filled, model->cfg.d_sae);
+    if (!rc) rc = check_model(model, &filled, e);
     if (rc) return rc;
     sae_trainer *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(e, TN_ENOMEM, "no memory for the trainer");
     t->arch = sae_train_arch_of(o->arch);
     t->model = model;
     t->n_vectors = sae_arch_of(model->cfg.architecture)->vectors(model, t->vectors);
-    t->opts = *o;
+    t->opts = filled;
     t->ex = ex;
     tn_arena arena = tn_arena_measure();
     carve(t, &arena);

@@ -2,7 +2,8 @@
  *
  *     loss = mean_b [ sum_d (x̂ - x)^2 ] + lambda(t) * penalty + aux      mean over the batch's rows
  *
- * penalty and aux are the architecture's: train_relu.c, train_topk.c, train_jumprelu.c, train_gated.c. Where
+ * penalty and aux are the architecture's: train_relu.c, train_topk.c, train_jumprelu.c, train_gated.c,
+ * train_matryoshka.c. Where
  * they weigh a latent it is by w_i = |W_dec[i]|, which is 1 with a unit-norm decoder (dictionary_learning;
  * the experiment).
  *
@@ -21,8 +22,11 @@ typedef enum {
     SAE_TRAIN_TOPK,      /* k latents a row */
     SAE_TRAIN_BATCHTOPK, /* k latents a row on average; becomes a JumpReLU SAE */
     SAE_TRAIN_JUMPRELU,  /* learnt thresholds with a penalty on L0 */
-    SAE_TRAIN_GATED      /* gates and magnitudes, L1 on the gates */
+    SAE_TRAIN_GATED,     /* gates and magnitudes, L1 on the gates */
+    SAE_TRAIN_MATRYOSHKA /* BatchTopK SAEs of several widths, each the beginning of the next */
 } sae_train_kind;
+
+enum { SAE_MAX_WIDTHS = 12 };
 
 typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH } sae_l0_penalty;
 
@@ -41,10 +45,11 @@ typedef struct {
     int dead_window;       /* steps without firing after which a latent counts as dead */
     uint64_t seed;
 
-    /* TopK and BatchTopK */
-    float k;            /* latents a row; BatchTopK may have a fraction */
-    float aux;          /* coefficient of AuxK */
-    float threshold_lr; /* BatchTopK: share of the newest batch in the threshold's moving average */
+    /* TopK, BatchTopK and Matryoshka */
+    float k;   /* latents a row; but for TopK it may have a fraction */
+    float aux; /* coefficient of AuxK */
+    float
+        threshold_lr; /* BatchTopK, Matryoshka: share of the newest batch in the threshold's moving average */
 
     /* JumpReLU */
     sae_l0_penalty l0_penalty;
@@ -53,14 +58,22 @@ typedef struct {
     float init_threshold; /* at the start */
     float tanh_scale;     /* of the tanh penalty */
     int ste_to_input;     /* 1: the window gives pre-activations a gradient too */
+
+    /* Matryoshka: latents of the nested SAEs, ascending (see sae_train_fill_widths). */
+    int n_widths;
+    int widths[SAE_MAX_WIDTHS];
 } sae_train_opts;
 
-/* "relu", "topk", "batchtopk", "jumprelu", "gated" ("standard" is relu); 1 when known. */
+/* "relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka" ("standard" is relu); 1 when known. */
 int sae_train_kind_find(const char *name, sae_train_kind *out);
-/* 1: TopK or BatchTopK, whose decoder rows get length 1 in the end (sae_train_finish). */
+/* 1: TopK, BatchTopK or Matryoshka, whose decoder rows get length 1 in the end (sae_train_finish). */
 int sae_train_ranks(const sae_train_opts *o);
 /* The SAE that such a training works on: fills the architecture's fields of cfg. */
 void sae_train_config(const sae_train_opts *o, sae_config *cfg);
+
+/* Completes the widths of a Matryoshka SAE: the last is all d_sae latents; where none are given the others
+ * are their sixteenth, eighth, quarter and half. */
+void sae_train_fill_widths(sae_train_opts *o, int d_sae);
 
 sae_train_opts sae_train_defaults(void);
 int sae_train_check(const sae_train_opts *o, tn_err *e);

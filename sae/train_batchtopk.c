@@ -125,7 +125,7 @@ double sae_batchtopk_threshold(const sae_trainer *t) {
     return t->steps > 0 ? t->threshold / (1 - left) : 0;
 }
 
-static void select(sae_trainer *t) {
+void sae_batchtopk_select(sae_trainer *t) {
     size_t f = (size_t)t->model->cfg.d_sae, listed = 0, stay = (size_t)((double)t->opts.k * t->n), equal;
     search s = {.t = t};
     for (size_t i = 0; i < f; i++) listed += t->count[i];
@@ -146,23 +146,29 @@ static void select(sae_trainer *t) {
     if (listed > stay) drop_equal(&s, equal);
 }
 
-static void after_step(sae_trainer *t) {
+void sae_batchtopk_after_step(sae_trainer *t) {
     double share = (double)t->opts.threshold_lr;
     if (t->least > 0) t->threshold = (1 - share) * t->threshold + share * (double)t->least;
 }
 
-static void finish(sae_trainer *t) {
+void sae_batchtopk_finish(sae_trainer *t) {
     sae_train_unit_rows(t);
     for (int i = 0; i < t->model->cfg.d_sae; i++) t->model->threshold[i] = (float)sae_batchtopk_threshold(t);
 }
 
+static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
+    sae_train_topk_gradient(t, i, t->err, g);
+}
+
 const sae_train_arch sae_train_batchtopk = {.name = "batchtopk",
+                                            .trained_as = "batchtopk",
                                             .model = SAE_JUMPRELU,
                                             .list = sae_train_topk_list,
-                                            .select = select,
+                                            .select = sae_batchtopk_select,
                                             .auxiliary = sae_auxk_loss,
                                             .penalty = sae_train_no_penalty,
-                                            .gradient = sae_train_topk_gradient,
-                                            .after_step = after_step,
-                                            .finish = finish,
-                                            .auxk = 1};
+                                            .gradient = gradient,
+                                            .after_step = sae_batchtopk_after_step,
+                                            .finish = sae_batchtopk_finish,
+                                            .auxk = 1,
+                                            .batch_wide = 1};

@@ -35,28 +35,32 @@ static void encode_groups(void *ctx, size_t begin, size_t end) {
     }
 }
 
+void sae_train_decode_latent(const sae_trainer *t, size_t i, size_t b0, size_t b1, float *out, double *l0) {
+    const sae_model *s = t->model;
+    size_t d = (size_t)s->cfg.d_in, width = (size_t)t->opts.batch;
+    const uint32_t *rows = t->rows + i * width;
+    const float *z = t->z + i * width;
+    float floor = s->threshold ? s->threshold[i] : 0.0f; /* JumpReLU lists values below it too */
+    for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++) {
+        if (z[a] <= floor) continue;
+        t->ex.k->axpy(out + rows[a] * d, z[a], s->w_dec + i * d, d);
+        if (l0) l0[rows[a]]++;
+    }
+}
+
 /* x̂ and the error of rows begin … end-1, a block of rows at a time so that they stay in cache while all the
  * latents pass by. Every row adds its latents up in ascending order, however the rows are shared out. */
 static void decode_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, width = (size_t)t->opts.batch;
+    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
         for (size_t b = b0; b < b1; b++) {
             memcpy(t->err + b * d, s->b_dec, d * sizeof *t->err);
             t->row_l0[b] = 0;
         }
-        for (size_t i = 0; i < f; i++) {
-            const uint32_t *rows = t->rows + i * width;
-            const float *z = t->z + i * width;
-            float floor = s->threshold ? s->threshold[i] : 0.0f; /* JumpReLU lists values below it too */
-            for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++) {
-                if (z[a] <= floor) continue;
-                t->ex.k->axpy(t->err + rows[a] * d, z[a], s->w_dec + i * d, d);
-                t->row_l0[rows[a]]++;
-            }
-        }
+        for (size_t i = 0; i < f; i++) sae_train_decode_latent(t, i, b0, b1, t->err, t->row_l0);
         for (size_t b = b0; b < b1; b++) {
             double se = 0;
             for (size_t k = 0; k < d; k++) {

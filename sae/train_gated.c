@@ -98,10 +98,17 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     g->dnorm = g->lambda_n * (float)t->z_sum[i];
 }
 
+/* Both reconstructions begin with it. */
+static void b_dec(const sae_trainer *t, float *g) {
+    sae_train_add_rows(t, t->err, g);
+    sae_train_add_rows(t, t->aux_err, g);
+}
+
 const sae_train_arch sae_train_gated = {.name = "gated",
+                                        .trained_as = "gated",
                                         .model = SAE_GATED,
                                         .list = list,
                                         .auxiliary = auxiliary,
                                         .penalty = sae_train_l1,
                                         .gradient = gradient,
-                                        .aux_moves_b_dec = 1};
+                                        .b_dec = b_dec};

@@ -74,6 +74,11 @@ static void gradient_groups(void *ctx, size_t begin, size_t end) {
     }
 }
 
+void sae_train_add_rows(const sae_trainer *t, const float *rows, float *g) {
+    size_t d = (size_t)t->model->cfg.d_in;
+    for (size_t b = 0; b < (size_t)t->n; b++) t->ex.k->add(g, rows + b * d, d);
+}
+
 double sae_train_gradient(sae_trainer *t, double l1) {
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
     grad_job job = {.t = t, .penalty = (float)(l1 / t->n)};
@@ -83,9 +88,10 @@ double sae_train_gradient(sae_trainer *t, double l1) {
     /* The sums over all rows and over all groups, in order. */
     double squares = 0;
     memset(t->g.b_dec, 0, d * sizeof *t->g.b_dec);
-    for (size_t b = 0; b < (size_t)t->n; b++) t->ex.k->add(t->g.b_dec, t->err + b * d, d);
-    for (size_t b = 0; b < (size_t)t->n && t->arch->aux_moves_b_dec; b++)
-        t->ex.k->add(t->g.b_dec, t->aux_err + b * d, d);
+    if (t->arch->b_dec)
+        t->arch->b_dec(t, t->g.b_dec);
+    else
+        sae_train_add_rows(t, t->err, t->g.b_dec);
     for (size_t i0 = 0; i0 < f; i0 += SAE_GROUP)
         t->ex.k->add(t->g.b_dec, t->b_dec_part + i0 / SAE_GROUP * d, d);
     for (size_t k = 0; k < d; k++) squares += (double)t->g.b_dec[k] * (double)t->g.b_dec[k];

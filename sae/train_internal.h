@@ -45,6 +45,7 @@ typedef struct {
 /* What tells architectures apart in training: train_ARCH.c, one table each. */
 typedef struct {
     const char *name;
+    const char *trained_as; /* its name in SAELens' metadata */
     sae_architecture model; /* what it is once trained */
     /* Turns row i of the encoder's product, z [n], into the latent's list, in place: z, rows, count, fired,
      * z_sum. A NaN is listed, which carries it into the loss. */
@@ -55,14 +56,16 @@ typedef struct {
     double (*auxiliary)(sae_trainer *t);
     double (*penalty)(const sae_trainer *t);
     void (*gradient)(const sae_trainer *t, size_t i, sae_latent_grad *g);
-    int aux_moves_b_dec; /* 1: b_dec is part of the auxiliary reconstruction */
-    int auxk;            /* 1: the auxiliary loss is AuxK, which has to know which latents are dead */
+    /* Adds to g [D] what moves b_dec as the start of a reconstruction; NULL: the sum of err. */
+    void (*b_dec)(const sae_trainer *t, float *g);
+    int auxk;       /* 1: AuxK is part of the auxiliary loss and has to know which latents are dead */
+    int batch_wide; /* 1: latents are selected over the whole batch, with a threshold in the end */
     void (*after_step)(sae_trainer *t); /* state that is no parameter (or NULL) */
     void (*finish)(sae_trainer *t);     /* sae_train_finish (or NULL) */
 } sae_train_arch;
 
 extern const sae_train_arch sae_train_relu, sae_train_topk, sae_train_batchtopk, sae_train_jumprelu,
-    sae_train_gated;
+    sae_train_gated, sae_train_matryoshka;
 const sae_train_arch *sae_train_arch_of(sae_train_kind kind);
 
 struct sae_trainer {
@@ -97,14 +100,14 @@ struct sae_trainer {
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
     float *zero;       /* [D] the gradient of a latent that does not fire */
 
-    /* TopK: the heaps of select. BatchTopK: its histograms. */
+    /* TopK: the heaps of select. BatchTopK and Matryoshka: histograms, threshold. */
     sae_pick *heap;   /* [B, k] */
     sae_pick *worst;  /* [B] the least latent kept on a row */
     size_t *digits;   /* [threads, SAE_DIGITS] how many values have this digit */
-    double threshold; /* BatchTopK: moving average of the least value kept, from 0 */
-    float least;      /* BatchTopK: … on the batch at hand */
+    double threshold; /* moving average of the least value kept, from 0 */
+    float least;      /* … on the batch at hand */
 
-    /* AuxK (TopK, BatchTopK): the latents that are dead, reconstructing the error. */
+    /* AuxK (TopK, BatchTopK, Matryoshka): the latents that are dead, reconstructing the error. */
     int n_dead;       /* 0: no auxiliary loss */
     int32_t *dead;    /* [n_dead] ascending */
     int32_t *dead_at; /* [F] place in `dead`, or -1 */
@@ -112,6 +115,9 @@ struct sae_trainer {
     sae_pick *dead_heap; /* [B, D/2] index = place in `dead` */
     float *aux_err;      /* [B, D] gradient of the auxiliary loss by its reconstruction */
     double *aux_se;      /* [B] its squared error */
+
+    float
+        *level_err; /* [opts.n_widths - 1, B, D] Matryoshka: gradient by reconstruction l and those beyond */
 
     float *gate;    /* [F, B] Gated: the encoder's product of a list's entries */
     double *row_l0; /* [B] JumpReLU: latents that fire on a row */
@@ -140,6 +146,9 @@ static inline int sae_train_touched(const sae_trainer *t, size_t i) {
 
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
+/* train_forward.c: adds what latent i decodes to on rows b0 … b1-1 to out [n, D], and 1 to l0 [n] (or NULL)
+ * on those where it fires. */
+void sae_train_decode_latent(const sae_trainer *t, size_t i, size_t b0, size_t b1, float *out, double *l0);
 /* train_relu.c: the list of positive pre-activations, sae_train_arch.list of several architectures. */
 void sae_train_list_positive(sae_trainer *t, size_t i);
 /* train_relu.c: mean_b sum_i w_i z_sum_i */
@@ -148,15 +157,21 @@ double sae_train_l1(const sae_trainer *t);
 void sae_auxk_start(sae_trainer *t);
 double sae_auxk_loss(sae_trainer *t);
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
-/* train_topk.c: what BatchTopK shares. unit_rows moves the lengths of decoder rows into the encoder. */
+/* train_topk.c: what BatchTopK shares. The gradient with err [n, D] as G; unit_rows moves the lengths of
+ * decoder rows into the encoder. */
 void sae_train_topk_list(sae_trainer *t, size_t i);
-void sae_train_topk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
+void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g);
 double sae_train_no_penalty(const sae_trainer *t);
 void sae_train_unit_rows(sae_trainer *t);
-/* train_batchtopk.c: the threshold that the finished SAE has. */
+/* train_batchtopk.c: the threshold that the finished SAE has; what Matryoshka shares. */
 double sae_batchtopk_threshold(const sae_trainer *t);
+void sae_batchtopk_select(sae_trainer *t);
+void sae_batchtopk_after_step(sae_trainer *t);
+void sae_batchtopk_finish(sae_trainer *t);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */
 double sae_train_gradient(sae_trainer *t, double l1);
+/* … g [D] += the sum of rows [n, D], in order. */
+void sae_train_add_rows(const sae_trainer *t, const float *rows, float *g);
 /* train_update.c: one Adam step with the gradient times `scale`. */
 void sae_train_update(sae_trainer *t, double lr, float scale);
 

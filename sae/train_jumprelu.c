@@ -103,5 +103,9 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     g->d[0] = g->dpre;
 }
 
-const sae_train_arch sae_train_jumprelu = {
-    .name = "jumprelu", .model = SAE_JUMPRELU, .list = list, .penalty = penalty, .gradient = gradient};
+const sae_train_arch sae_train_jumprelu = {.name = "jumprelu",
+                                           .trained_as = "jumprelu",
+                                           .model = SAE_JUMPRELU,
+                                           .list = list,
+                                           .penalty = penalty,
+                                           .gradient = gradient};

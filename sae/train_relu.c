@@ -48,6 +48,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
 }
 
 const sae_train_arch sae_train_relu = {.name = "relu",
+                                       .trained_as = "standard",
                                        .model = SAE_STANDARD,
                                        .list = sae_train_list_positive,
                                        .penalty = sae_train_l1,

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "scalpel.trainer.2"
+#define FORMAT "scalpel.trainer.3"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
-#define N_OPTIONS 25
+#define N_OPTIONS 26
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -53,7 +53,7 @@ static int state_table(const sae_trainer *t, state_tensor out[MAX_FLOATS]) {
 
 typedef struct {
     const char *name;
-    char text[32];
+    char text[12 * SAE_MAX_WIDTHS];
 } option_text;
 
 static void put_option(option_text *o, const char *name, double value) {
@@ -87,6 +87,9 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     put_option(&out[23], "init_norm", (double)o->init_norm);
     out[24].name = "arch";
     snprintf(out[24].text, sizeof out[24].text, "%s", sae_train_arch_of(o->arch)->name);
+    out[25] = (option_text){"widths", "none"};
+    for (int l = 0, at = 0; l < o->n_widths; l++)
+        at += snprintf(out[25].text + at, sizeof out[25].text - (size_t)at, "%d ", o->widths[l]);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }

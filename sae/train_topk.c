@@ -74,15 +74,15 @@ double sae_train_no_penalty(const sae_trainer *t) {
     return 0;
 }
 
-void sae_train_topk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
+void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in, width = (size_t)t->opts.batch;
     const float *z = t->z + i * width;
     const uint32_t *rows = t->rows + i * width;
     for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *err = t->err + rows[a] * d; /* [D] */
-        float dz = k->dot(err, g->w, d);
-        k->axpy(g->dw_dec, z[a], err, d);
+        const float *e = err + rows[a] * d; /* [D] */
+        float dz = k->dot(e, g->w, d);
+        k->axpy(g->dw_dec, z[a], e, d);
         k->axpy(g->dw_enc, dz, g->xin + rows[a] * d, d);
         g->dpre += dz;
     }
@@ -90,16 +90,21 @@ void sae_train_topk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g)
     g->d[0] = g->dpre;
 }
 
+static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
+    sae_train_topk_gradient(t, i, t->err, g);
+}
+
 void sae_train_unit_rows(sae_trainer *t) {
     if (!t->opts.unit_norm_decoder) sae_fold_decoder_norm(t->model);
 }
 
 const sae_train_arch sae_train_topk = {.name = "topk",
+                                       .trained_as = "topk",
                                        .model = SAE_TOPK,
                                        .list = sae_train_topk_list,
                                        .select = select,
                                        .auxiliary = sae_auxk_loss,
                                        .penalty = sae_train_no_penalty,
-                                       .gradient = sae_train_topk_gradient,
+                                       .gradient = gradient,
                                        .finish = sae_train_unit_rows,
                                        .auxk = 1};

@@ -79,6 +79,8 @@ static void other_architectures(void) {
         {"--arch topk --k 4", "\"architecture\": \"topk\""},
         {"--arch topk --k 4 --free-decoder --aux 0.1", "\"rescale_acts_by_decoder_norm\": true"},
         {"--arch batchtopk --k 4.5", "\"training_architecture\": \"batchtopk\""},
+        {"--arch matryoshka --k 4.5 --widths 10,30", "\"training_architecture\": \"matryoshka_batchtopk\""},
+        {"--arch matryoshka --k 4", "\"matryoshka_widths\""},
         {"--arch jumprelu --target-l0 4 --threshold 0.1", "\"architecture\": \"jumprelu\""},
         {"--arch jumprelu --l0-penalty tanh --l0 0.5 --ste-to-input --bandwidth 1",
          "\"l0_penalty\": \"tanh\""},
@@ -121,13 +123,19 @@ static void errors_are_one_line(void) {
     bad(TRAIN "-a " DIR "/none.safetensors -o " DIR "/x", "none.safetensors: No such file or directory");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --width 0", "width");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --lr 0", "lr is 0");
-    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch vanilla", "relu, topk, batchtopk, jumprelu or gated");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch vanilla",
+        "relu, topk, batchtopk, matryoshka, jumprelu or gated");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --width 1x --k 25",
         "k is 25, it must be between 1 and the 24");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch batchtopk --width 1x --k 24.5",
         "k is 24.5, there are only 24 latents");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --k 0", "k is 0");
-    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --k 1.5", "only batchtopk can take a fraction");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --k 1.5",
+        "only batchtopk and matryoshka can take a fraction");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch matryoshka --widths 8,x", "--widths 8,x: expected");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch matryoshka --widths 9,8", "they must ascend");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch matryoshka --widths 8,999999", "they must ascend");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --widths 8", "--widths does not go with --arch topk");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --l1 2", "--l1 does not go with --arch topk");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --k 5", "--k does not go with --arch relu");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch gated --target-l0 5",

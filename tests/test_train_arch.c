@@ -66,6 +66,7 @@ static sae_train_opts golden_opts(sae_train_kind arch) {
     o.bandwidth = 0.6f;
     o.target_l0 = 2;
     o.dead_window = 100;
+    if (arch == SAE_TRAIN_MATRYOSHKA) o.n_widths = 2, o.widths[0] = 2, o.widths[1] = 4;
     return o;
 }
 
@@ -93,6 +94,15 @@ static void golden_losses_and_gradients(void) {
          5.82391018,
          {5.47711653, 0},
          5.58989543},
+        {SAE_TRAIN_MATRYOSHKA,
+         2.4f,
+         1,
+         0,
+         23.5074178281,
+         15.47941000,
+         10.76095878,
+         {7.98529832, 0},
+         7.07380284},
         {SAE_TRAIN_JUMPRELU,
          1,
          0,
@@ -226,7 +236,7 @@ static double plain_loss(const plain *q, double *xhat_out) {
             for (int k = 0; k < D; k++) *pre += ((double)q->x[b * D + k] - b_dec[k]) * w_enc[i * D + k];
             ranked[b * F + i] = *pre * length[i];
         }
-    double batch_floor = o->arch == SAE_TRAIN_BATCHTOPK ? rank_of(ranked, N * F, (int)(o->k * N), 1e-300) : 0;
+    double batch_floor = q->t->arch->batch_wide ? rank_of(ranked, N * F, (int)(o->k * N), 1e-300) : 0;
     for (int b = 0; b < N; b++) {
         double xhat[D], via[D], row_l0 = 0, aux_se = 0, dead[F];
         double row_floor =
@@ -234,6 +244,9 @@ static double plain_loss(const plain *q, double *xhat_out) {
         memcpy(xhat, b_dec, sizeof xhat);
         memcpy(via, b_dec, sizeof via);
         for (int i = 0; i < F; i++) {
+            for (int l = 0; l < o->n_widths; l++) /* nested SAEs end before this latent */
+                for (int k = 0; k < D && i == o->widths[l]; k++)
+                    loss += pow(xhat[k] - (double)q->x[b * D + k], 2) / N;
             double pre = u[b * F + i], z = 0;
             if (o->arch == SAE_TRAIN_GATED) {
                 double pi = pre + vec[i], mag = pre * exp(vec[2 * F + i]) + vec[F + i];
@@ -279,8 +292,9 @@ static double plain_loss(const plain *q, double *xhat_out) {
 static sae_train_opts wide_opts(sae_train_kind arch) {
     sae_train_opts o = golden_opts(arch);
     o.batch = N + 3;
-    o.k = arch == SAE_TRAIN_BATCHTOPK ? 7.3f : 7;
+    o.k = arch == SAE_TRAIN_BATCHTOPK || arch == SAE_TRAIN_MATRYOSHKA ? 7.3f : 7;
     o.init_norm = 0.8f;
+    o.widths[0] = 16, o.widths[1] = 66;
     o.init_threshold = 0.2f;
     o.bandwidth = 0.3f;
     return o;
@@ -353,7 +367,7 @@ static void check_gradient(sae_train_opts o, int n_dead) {
     for (int i = 0; i < N * D; i++) residual[i] = (double)x[i] - xhat[i];
     q.residual = residual;
     CHECK_NEAR(m.loss, plain_loss(&q, NULL), 2e-5 * m.loss);
-    CHECK((m.aux > 0) == (n_dead > 0 || o.arch == SAE_TRAIN_GATED));
+    CHECK((m.aux > 0) == (n_dead > 0 || o.arch >= SAE_TRAIN_GATED));
     for (size_t i = 0; i < total; i++) {
         double keep = p[i], h = 1e-7;
         p[i] = keep + h;
@@ -385,6 +399,8 @@ static void finite_differences(void) {
     check_gradient(wide_opts(SAE_TRAIN_TOPK), 6);
     check_gradient(wide_opts(SAE_TRAIN_BATCHTOPK), 5);
     check_gradient(wide_opts(SAE_TRAIN_GATED), 0);
+    check_gradient(wide_opts(SAE_TRAIN_MATRYOSHKA), 0);
+    check_gradient(wide_opts(SAE_TRAIN_MATRYOSHKA), 5);
     for (int l0 = SAE_L0_STEP; l0 <= SAE_L0_TANH; l0++) {
         sae_train_opts o = wide_opts(SAE_TRAIN_JUMPRELU);
         o.l0_penalty = (sae_l0_penalty)l0;
@@ -445,7 +461,7 @@ static void selects_over_the_batch(void) {
 
 /* What training calls x̂ is what the finished SAE gives. */
 static void finished_sae_agrees(void) {
-    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_GATED; a++)
+    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_MATRYOSHKA; a++)
         for (int unit = 0; unit < 2; unit++) {
             sae_train_opts o = wide_opts((sae_train_kind)a);
             o.unit_norm_decoder = unit;
@@ -488,7 +504,7 @@ static sae_train_opts run_opts(int a) {
 
 static void any_threads_and_resume_give_the_same_bits(void) {
     const char *path = test_path("arch-trainer.safetensors");
-    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_GATED; a++) {
+    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_MATRYOSHKA; a++) {
         sae_train_opts o = run_opts(a);
         float x[N * D];
         sae_model one = wide_model(&o, x), many = wide_model(&o, x), late = wide_model(&o, x);
@@ -509,7 +525,7 @@ static void any_threads_and_resume_give_the_same_bits(void) {
         CHECK_NEAR(m1.loss, m3.loss, 0);
         CHECK_NEAR(m1.loss, ml.loss, 0);
         CHECK_NEAR(t1->threshold, tl->threshold, 0);
-        CHECK((t1->threshold > 0) == (a == SAE_TRAIN_BATCHTOPK));
+        CHECK((t1->threshold > 0) == t1->arch->batch_wide);
         CHECK((aux > 0) == (a != SAE_TRAIN_JUMPRELU));
         sae_trainer_free(t1), sae_trainer_free(t3), sae_trainer_free(tl);
         sae_free(&one), sae_free(&many), sae_free(&late);
@@ -517,7 +533,7 @@ static void any_threads_and_resume_give_the_same_bits(void) {
 }
 
 static void loss_falls_and_thresholds_stay_positive(void) {
-    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_GATED; a++) {
+    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_MATRYOSHKA; a++) {
         sae_train_opts o = run_opts(a);
         o.unit_norm_decoder = 1;
         o.dead_window = 50;
@@ -536,7 +552,7 @@ static void loss_falls_and_thresholds_stay_positive(void) {
 }
 
 static void refuses_nan(void) {
-    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_GATED; a++) {
+    for (int a = SAE_TRAIN_TOPK; a <= SAE_TRAIN_MATRYOSHKA; a++) {
         sae_train_opts o = run_opts(a);
         float x[N * D];
         sae_model s = wide_model(&o, x), copy = wide_model(&o, x);
@@ -562,7 +578,7 @@ static void refuses_bad_options(void) {
         const char *says;
     } cases[] = {
         {SAE_TRAIN_TOPK, 0, 1, 1, "k is 0"},
-        {SAE_TRAIN_TOPK, 1.5f, 1, 1, "only batchtopk can take a fraction"},
+        {SAE_TRAIN_TOPK, 1.5f, 1, 1, "only batchtopk and matryoshka can take a fraction"},
         {SAE_TRAIN_TOPK, F + 1, 1, 1, "there are only 130 latents"},
         {SAE_TRAIN_BATCHTOPK, NAN, 1, 1, "k is nan"},
         {SAE_TRAIN_JUMPRELU, 1, 0, 1, "target_l0 is 0"},

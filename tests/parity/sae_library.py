@@ -37,7 +37,8 @@ class Opts(c.Structure):
                 ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
                 ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
                 ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
-                ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int)]
+                ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int),
+                ("n_widths", c.c_int), ("widths", c.c_int * 12)]
 
 
 class Exec(c.Structure):
@@ -119,7 +120,10 @@ class Sae:
         opts, trainer, err, metrics = self.lib.sae_train_defaults(), c.c_void_p(), Err(), Metrics()
         plain = dict(batch=len(batches[0]), l1_warmup_steps=0, lr_warmup_steps=0, lr_decay_steps=0, total_steps=0)
         for name, value in (plain | options).items():
-            setattr(opts, name, value)
+            if isinstance(value, tuple):
+                getattr(opts, name)[:len(value)] = value
+            else:
+                setattr(opts, name, value)
         check(self.lib.sae_trainer_new(c.byref(trainer), c.byref(self.model), c.byref(opts),
                                        self.lib.tn_exec_make(None, 2), c.byref(err)), err)
         losses = []

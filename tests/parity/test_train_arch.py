@@ -1,4 +1,4 @@
-"""Training of TopK, BatchTopK, JumpReLU and Gated SAEs against SAELens' training classes in float64, from the same
+"""Training of TopK, BatchTopK, Matryoshka, JumpReLU and Gated SAEs against SAELens' training classes in float64, from the same
 start, on the same batches, with the same dead latents: the first step's loss and gradients, and 100 steps' losses.
 
 The seed is chosen so that no pre-activation comes within rounding of its threshold: see test_sae.py.
@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 from sae_lens.saes.gated_sae import GatedTrainingSAE, GatedTrainingSAEConfig
 from sae_lens.saes.jumprelu_sae import JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig
+from sae_lens.saes.matryoshka_batchtopk_sae import MatryoshkaBatchTopKTrainingSAE, MatryoshkaBatchTopKTrainingSAEConfig
 from sae_lens.saes.sae import TrainStepInput
 from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
 
@@ -18,11 +19,13 @@ from sae_library import GATED, JUMPRELU, TOPK, Sae, load
 
 D, F, BATCH, STEPS, WINDOW = 48, 160, 96, 100, 8
 VECTORS = {TOPK: ("b_enc",), JUMPRELU: ("b_enc", "threshold"), GATED: ("b_gate", "b_mag", "r_mag")}
-TOPK_KIND, BATCHTOPK_KIND, JUMPRELU_KIND, GATED_KIND = 1, 2, 3, 4
+TOPK_KIND, BATCHTOPK_KIND, JUMPRELU_KIND, GATED_KIND, MATRYOSHKA_KIND = 1, 2, 3, 4, 5
 # our architecture, its training, our options, SAELens' classes, its options, its coefficients
 CASES = {
     "topk": (TOPK, TOPK_KIND, {"k": 8}, TopKTrainingSAE, TopKTrainingSAEConfig, {"k": 8}, {}),
     "batchtopk": (JUMPRELU, BATCHTOPK_KIND, {"k": 8.5}, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, {"k": 8.5}, {}),
+    "matryoshka": (JUMPRELU, MATRYOSHKA_KIND, {"k": 8, "n_widths": 2, "widths": (20, 70)}, MatryoshkaBatchTopKTrainingSAE,
+                   MatryoshkaBatchTopKTrainingSAEConfig, {"k": 8, "matryoshka_widths": [20, 70, F]}, {}),
     "step": (JUMPRELU, JUMPRELU_KIND, {"l0_penalty": 0, "l1": 0.1}, JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig,
              {"jumprelu_sparsity_loss_mode": "step"}, {"l0": 0.1}),
     "quadratic": (JUMPRELU, JUMPRELU_KIND, {"l0_penalty": 1, "l1": 0.2, "target_l0": 12, "bandwidth": 0.3},
@@ -33,6 +36,8 @@ CASES = {
              {"jumprelu_sparsity_loss_mode": "tanh", "jumprelu_ste_to_input": True, "jumprelu_bandwidth": 1.0}, {"l0": 0.5}),
     "gated": (GATED, GATED_KIND, {"l1": 0.5}, GatedTrainingSAE, GatedTrainingSAEConfig, {}, {"l1": 0.5}),
 }
+
+BATCH_WIDE = ("batchtopk", "matryoshka")  # select over the batch, with a threshold that is no parameter
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ def theirs(case, start):
     names = {"w_enc": "W_enc", "w_dec": "W_dec"}
     with torch.no_grad():
         for name, value in start.items():
-            if case == "batchtopk" and name == "threshold":
+            if case in BATCH_WIDE and name == "threshold":
                 continue
             getattr(other, names.get(name, name)).copy_(torch.tensor(value.T if name == "w_enc" else value))
     return other
@@ -95,11 +100,11 @@ def run_theirs(case, other, batches):
 def test_training_equals_saelens(lib, tmp_path, case):
     architecture, kind, options, *_ = CASES[case]
     batches, start = data(architecture, 8)
-    if case == "batchtopk":
+    if case in BATCH_WIDE:
         start["threshold"][:] = 0  # is no parameter there: the finished SAE gets it
     other = theirs(case, start)
     want, gradients, auxiliary = run_theirs(case, other, batches)
-    if case in ("topk", "batchtopk", "gated"):
+    if case in ("topk", "gated") + BATCH_WIDE:
         assert auxiliary > 0
 
     options = options | {"arch": kind, "lr": 2e-3, "unit_norm_decoder": 0, "dead_window": WINDOW}
@@ -120,7 +125,7 @@ def test_training_equals_saelens(lib, tmp_path, case):
     worst = max(abs(a / b - 1) for a, b in zip(losses, want))
     print(f"{case}: {STEPS} steps, loss {want[0]:.2f} -> {want[-1]:.2f}, largest relative difference {worst:.1e}")
     assert worst < 1e-3
-    if case == "batchtopk":
+    if case in BATCH_WIDE:
         with safe_open(tmp_path / "all", "np") as file:
             average = float(file.metadata()["threshold_average"])
         assert average == pytest.approx(other.topk_threshold.item(), rel=1e-3)
