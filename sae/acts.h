@@ -1,34 +1,30 @@
-/* Activation files: rows of the residual stream with the token, document and position they came from.
+/* Activations for analysis: rows of the residual stream with the token, document and position they came from.
  *
- * safetensors: activations F32 or BF16 [N, D], tokens I32 [N], doc I32 [N], pos I32 [N]; __metadata__:
- * format "scalpel.activations.1", model_name, hook_name, positions, documents (a JSON array of
- * {"label", "prompt", "text"}, one per doc) and whatever describes the sampling.
+ * A file is safetensors: activations F32 or BF16 [N, D], tokens I32 [N], doc I32 [N], pos I32 [N];
+ * __metadata__: format "scalpel.activations.1", model_name, hook_name, positions, documents (a JSON array of
+ * {"label", "prompt", "text"}, one per doc) and whatever describes how the rows came about (docs/FORMATS.md).
  */
 #ifndef SAE_ACTS_H
 #define SAE_ACTS_H
 
-#include "tensor/safetensors.h"
-
-#define SAE_ACTS_FORMAT "scalpel.activations.1"
+#include "sae/shards.h"
 
 typedef struct {
     char *label, *prompt, *text; /* NUL-terminated, "" when absent */
 } sae_doc;
 
 typedef struct {
+    sae_shards files;            /* the rows stay there */
     size_t n;                    /* rows */
     int d;                       /* width */
-    tn_dtype dtype;              /* of the stored rows */
-    const void *rows;            /* [n, d], in the file */
     int32_t *tokens, *doc, *pos; /* [n] each, owned copies */
     sae_doc *docs;               /* [n_docs] */
     size_t n_docs;
     char model_name[128], hook_name[64];
-    tn_safetensors *file;
 } sae_acts;
 
-/* Opens and checks a file: shapes agree, doc indices are inside documents, every activation is finite
- * (TN_ENUM names the first row that is not). */
+/* Opens and checks a path as sae_shards_open does; every activation is finite (TN_ENUM names the first row
+ * that is not). */
 int sae_acts_open(sae_acts *out, const char *path, tn_err *e);
 void sae_acts_close(sae_acts *a);
 /* dst [count, d] = rows idx[0 … count-1] as F32. */

@@ -1,6 +1,7 @@
 /* `sae train`: an activation file in, an SAE directory with its curves out. */
 #include "sae/commands.h"
 #include "sae/fit_charts.h"
+#include "sae/shards.h"
 #include "tensor/cli.h"
 
 #include <math.h>
@@ -27,11 +28,12 @@ static const char SUMMARY[] =
 
 /* What the options are parsed into before they are checked. */
 typedef struct {
-    const char *acts, *out, *arch, *width, *widths, *l0_penalty;
+    const char *out, *arch, *width, *widths, *l0_penalty;
+    cli_strings acts;
     sae_fit_opts fit;
     float l1, l0, k, aux, target_l0, bandwidth, threshold; /* UNSET, or of the architecture */
     int ste_to_input;
-    int threads, no_scale, no_center, free_decoder, no_b_dec_input;
+    int threads, buffer, no_scale, no_center, free_decoder, no_b_dec_input;
 } args;
 
 /* "20x" (times the activations' width) or a plain number of latents. */
@@ -156,14 +158,19 @@ static void print_row(const char *name, const sae_metrics *m, size_t rows, size_
     printf("%-12s %8zu %6zu %10.3f %10.3f %8.1f %8.4f\n", name, rows, docs, m->mse, m->l1, m->l0, m->fve);
 }
 
-static void print_summary(const args *a, const sae_acts *acts, const sae_fit_result *r, double seconds) {
-    int f = a->fit.d_sae;
-    printf("%s: %d -> %d latents on %s\n\n", a->out, acts->d, f, acts->hook_name[0] ? acts->hook_name : "?");
+static void print_summary(const args *a, const sae_source *source, const sae_fit_result *r, double seconds) {
+    int f = a->fit.d_sae, all = r->measured_rows == r->train_rows;
+    printf("%s: %d -> %d latents on %s\n\n", a->out, source->d, f,
+           source->hook_name[0] ? source->hook_name : "?");
     printf("%-12s %8s %6s %10s %10s %8s %8s\n", "", "rows", "texts", "MSE", "L1", "L0", "FVE");
     print_row("train", &r->train, r->train_rows, r->train_docs);
     if (r->val_rows > 0) print_row("validation", &r->val, r->val_rows, r->val_docs);
-    printf("\ndead latents   %d of %d (%.1f%%): silent on every training row\n", r->train.dead, f,
-           100.0 * r->train.dead / f);
+    printf("\ndead latents   %d of %d (%.1f%%): silent on every %s row\n", r->train.dead, f,
+           100.0 * r->train.dead / f, all ? "training" : "measured");
+    if (!all) {
+        printf("measured       %zu of the training rows, of documents drawn by the seed\n", r->measured_rows);
+        printf("memory         %.0f MB at the most\n", (double)tn_peak_memory() / 1e6);
+    }
     printf("scale          %.6g: MSE and L1 are of the scaled activations\n", r->scale);
     int steps = r->total_steps - r->first_step;
     double tokens = r->n_lines > 0 ? r->lines[r->n_lines - 1].tokens / r->total_steps * steps : 0;
@@ -173,27 +180,32 @@ static void print_summary(const args *a, const sae_acts *acts, const sae_fit_res
            "trainer.safetensors\n");
 }
 
+/* The run itself and its curves. */
+static int train_on(args *a, const sae_source *source, tn_exec ex, tn_err *e) {
+    sae_fit_result result;
+    watch w = {.started = 0};
+    int rc = parse_width(a->width, source->d, &a->fit.d_sae, e);
+    if (rc) return rc;
+    double start = tn_now();
+    rc = sae_fit(source, a->out, &a->fit, ex, on_step, &w, &result, e);
+    if (w.started) cli_progress_end(&w.bar);
+    if (rc) return rc;
+    rc = write_charts(a->out, &result, e);
+    if (!rc) print_summary(a, source, &result, tn_now() - start);
+    sae_fit_result_free(&result);
+    return rc;
+}
+
 static int train(args *a, tn_err *e) {
     tn_exec ex;
-    sae_acts acts;
-    sae_fit_result result;
+    sae_shards shards;
     int rc = cli_exec(&ex, a->threads, e);
     if (!rc) rc = parse_architecture(a, e);
-    if (!rc) rc = sae_acts_open(&acts, a->acts, e);
+    if (!rc) rc = sae_shards_open(&shards, a->acts.items, a->acts.count, e);
     if (rc) return rc;
-    watch w = {.started = 0};
-    rc = parse_width(a->width, acts.d, &a->fit.d_sae, e);
-    if (!rc) {
-        double start = tn_now();
-        rc = sae_fit(&acts, a->out, &a->fit, ex, on_step, &w, &result, e);
-        if (w.started) cli_progress_end(&w.bar);
-        if (!rc) {
-            rc = write_charts(a->out, &result, e);
-            if (!rc) print_summary(a, &acts, &result, tn_now() - start);
-            sae_fit_result_free(&result);
-        }
-    }
-    sae_acts_close(&acts);
+    const sae_source source = sae_shards_source(&shards);
+    rc = train_on(a, &source, ex, e);
+    sae_shards_close(&shards);
     return rc;
 }
 
@@ -210,7 +222,8 @@ int cmd_train(int argc, char **argv) {
               .threshold = UNSET};
     sae_train_opts *t = &a.fit.train;
     const cli_option options[] = {
-        {"-a", "--acts", CLI_STRING, &a.acts, "FILE", "activation file of sae capture", 1},
+        {"-a", "--acts", CLI_STRINGS, &a.acts, "FILE",
+         "activations of sae capture: a file, a sharded capture, a directory; may be repeated", 1},
         {"-o", "--out", CLI_STRING, &a.out, "DIR", "SAE directory to write", 1},
         {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture (relu)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
@@ -240,6 +253,8 @@ int cmd_train(int argc, char **argv) {
         {"--clip", NULL, CLI_FLOAT, &t->clip, "X", "clip the gradient to this length, 0 = never (1)", 0},
         {"--batch", NULL, CLI_INT, &t->batch, "N", "rows per step (1024)", 0},
         {"--epochs", NULL, CLI_INT, &a.fit.epochs, "N", "passes over the training rows (20)", 0},
+        {"--buffer", NULL, CLI_INT, &a.buffer, "ROWS",
+         "most rows in memory; more than that pass through a shuffle buffer (1 GiB of them)", 0},
         {"--free-decoder", NULL, CLI_FLAG, &a.free_decoder, NULL,
          "decoder rows of any length, which penalties and ranks are weighted by (SAELens); else 1", 0},
         {"--no-scale", NULL, CLI_FLAG, &a.no_scale, NULL, "train on the activations as they are", 0},
@@ -268,6 +283,8 @@ int cmd_train(int argc, char **argv) {
     a.fit.scale_inputs = !a.no_scale;
     a.fit.center_b_dec = !a.no_center;
     a.fit.apply_b_dec_to_input = !a.no_b_dec_input;
+    if (a.buffer < 0) return cli_usage_error("sae", "train", "--buffer must be at least 1 row");
+    a.fit.buffer = (uint32_t)a.buffer;
     tn_err e = {0};
     return train(&a, &e) ? cli_error("sae", &e) : 0;
 }

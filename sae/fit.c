@@ -15,7 +15,7 @@
 
 /* Everything a run holds. */
 typedef struct {
-    const sae_acts *acts;
+    const sae_source *source;
     sae_fit_opts o; /* with the automatic values filled in */
     sae_fit_rows rows;
     sae_fit_log log;
@@ -60,9 +60,10 @@ static int check_options(const sae_fit_opts *o, tn_err *e) {
 static int plan(run *r, tn_err *e) {
     sae_fit_opts *o = &r->o;
     sae_train_opts *t = &o->train;
-    if (t->batch > 0 && (uint32_t)t->batch > r->rows.n_train) t->batch = (int)r->rows.n_train;
+    uint32_t n_train = r->rows.split.n_train;
+    if (t->batch > 0 && (uint32_t)t->batch > n_train) t->batch = (int)n_train;
     if (t->batch < 1) return tn_fail(e, TN_EARG, "batch is %d", t->batch);
-    r->steps_per_epoch = (int)(r->rows.n_train / (uint32_t)t->batch);
+    r->steps_per_epoch = (int)(n_train / (uint32_t)t->batch);
     if (r->steps_per_epoch > INT32_MAX / o->epochs)
         return tn_fail(e, TN_EARG, "%d epochs of %d steps are too many", o->epochs, r->steps_per_epoch);
     sae_train_fill_widths(t, o->d_sae);
@@ -81,13 +82,15 @@ static int plan(run *r, tn_err *e) {
 }
 
 static int new_model(run *r, tn_err *e) {
-    const sae_acts *a = r->acts;
-    sae_config cfg = {.d_in = a->d, .d_sae = r->o.d_sae, .apply_b_dec_to_input = r->o.apply_b_dec_to_input};
+    const sae_source *a = r->source;
+    sae_config cfg = {.d_in = a->d,
+                      .d_sae = r->o.d_sae,
+                      .apply_b_dec_to_input = r->o.apply_b_dec_to_input,
+                      .context_size = a->context,
+                      .prepend_bos = a->prepend_bos};
     sae_train_config(&r->o.train, &cfg);
-    memcpy(cfg.model_name, a->model_name, sizeof cfg.model_name);
-    memcpy(cfg.hook_name, a->hook_name, sizeof cfg.hook_name);
-    for (size_t b = 0; b < a->n; b++)
-        if (a->pos[b] >= cfg.context_size) cfg.context_size = a->pos[b] + 1;
+    snprintf(cfg.model_name, sizeof cfg.model_name, "%s", a->model_name);
+    snprintf(cfg.hook_name, sizeof cfg.hook_name, "%s", a->hook_name);
     int rc = sae_new(&r->model, &cfg, e);
     if (rc) return rc;
     sae_init_params(&r->model, &r->o.train);
@@ -109,7 +112,7 @@ typedef struct {
     const char *name;
     char text[32];
 } mark;
-#define N_MARKS 6
+#define N_MARKS 7
 
 static void put_mark(mark *m, const char *name, double value) {
     m->name = name;
@@ -119,7 +122,8 @@ static void put_mark(mark *m, const char *name, double value) {
 static void marks(const run *r, mark m[N_MARKS]) {
     put_mark(&m[5], "epochs", r->o.epochs);
     put_mark(&m[0], "mean_norm", r->rows.mean_norm);
-    put_mark(&m[1], "training_rows", r->rows.n_train);
+    put_mark(&m[1], "training_rows", r->rows.split.n_train);
+    put_mark(&m[6], "buffer_rows", r->rows.buffer.cap);
     put_mark(&m[2], "scale", r->rows.scale);
     put_mark(&m[3], "log_every", r->o.log_every);
     put_mark(&m[4], "apply_b_dec_to_input", r->o.apply_b_dec_to_input);
@@ -165,18 +169,21 @@ static int load_checkpoint(run *r, tn_err *e) {
 
 /* ---- evaluation ---- */
 
-/* The metrics of rows idx [n], together. fired [F] (may be NULL) is set to 1 for latents that fire. */
-static int evaluate(run *r, const uint32_t *idx, uint32_t n, unsigned char *fired, sae_metrics *out,
+/* The metrics of the first n rows of a set, together. fired [F] (may be NULL) is set to 1 for latents that
+ * fire. */
+static int evaluate(run *r, const sae_fit_set *set, uint32_t n, unsigned char *fired, sae_metrics *out,
                     tn_err *e) {
-    size_t d = (size_t)r->acts->d, batch = (size_t)r->o.train.batch;
-    double squares = 0, mean_sq = 0, rows = n;
+    size_t d = (size_t)r->source->d;
+    uint32_t batch = (uint32_t)r->o.train.batch;
+    double squares = 0, mean_sq = 0, rows = 0;
     double *sum = calloc(d, sizeof *sum); /* [D] */
     memset(out, 0, sizeof *out);
     int rc = sum ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory for a row of %zu", d);
-    for (size_t b0 = 0; b0 < n && !rc; b0 += batch) {
-        size_t count = n - b0 < batch ? n - b0 : batch;
+    for (uint32_t b = 0; b < n; b++) rows += set->keep[b];
+    for (uint32_t b0 = 0; b0 < n && !rc; b0 += batch) {
+        uint32_t count = sae_fit_rows_scaled(&r->rows, set, b0, n - b0 < batch ? n - b0 : batch, r->x);
         sae_metrics m;
-        sae_fit_rows_gather(&r->rows, idx + b0, count, r->x);
+        if (count == 0) continue;
         rc = sae_train_eval(r->trainer, r->x, (int)count, &m, e);
         if (rc) break;
         double share = (double)count / rows;
@@ -223,11 +230,11 @@ static int log_line(run *r, const tally *t, int dead, tn_err *e) {
                          .dead = dead,
                          .l1_coefficient = sae_l1_at(&r->o.train, step - 1),
                          .lr = sae_lr_at(&r->o.train, step - 1)};
-    uint32_t n_val = r->rows.n_val < LOG_VAL_ROWS ? r->rows.n_val : LOG_VAL_ROWS;
+    sae_fit_set val = sae_fit_rows_validation(&r->rows);
     int rc = TN_OK;
-    if (n_val > 0) {
+    if (val.n > 0) {
         sae_metrics m;
-        if ((rc = evaluate(r, r->rows.val, n_val, NULL, &m, e))) return rc;
+        if ((rc = evaluate(r, &val, val.n < LOG_VAL_ROWS ? val.n : LOG_VAL_ROWS, NULL, &m, e))) return rc;
         line.val_mse = m.mse;
         line.val_l1 = m.l1;
         line.val_l0 = m.l0;
@@ -258,11 +265,14 @@ static int take_steps(run *r, sae_fit_progress progress, void *ctx, tn_err *e) {
         int at = sae_trainer_steps(r->trainer), in_epoch = at % r->steps_per_epoch;
         if (at / r->steps_per_epoch != epoch) {
             epoch = at / r->steps_per_epoch;
-            sae_fit_rows_shuffle(&r->rows, r->o.train.seed, epoch);
+            rc = sae_fit_rows_seek(&r->rows, epoch, (uint32_t)in_epoch * (uint32_t)batch, e);
+            if (rc) return rc;
         }
         sae_metrics m;
-        sae_fit_rows_gather(&r->rows, r->rows.order + (size_t)in_epoch * (size_t)batch, (size_t)batch, r->x);
-        if ((rc = sae_train_step(r->trainer, r->x, batch, &m, e))) return rc;
+        uint32_t kept;
+        if ((rc = sae_fit_rows_next(&r->rows, (uint32_t)batch, r->x, &kept, e))) return rc;
+        if (kept == 0) return tn_fail(e, TN_EARG, "all %d rows of a batch were left out as outliers", batch);
+        if ((rc = sae_train_step(r->trainer, r->x, (int)kept, &m, e))) return rc;
         if ((rc = check_divergence(r, &m, e))) return rc;
         sums.mse += m.mse;
         sums.l1 += m.l1;
@@ -289,11 +299,14 @@ static int finish(run *r, const char *dir, sae_fit_result *out, tn_err *e) {
     int f = r->model.cfg.d_sae, rc;
     unsigned char *fired = calloc((size_t)f, 1);
     if (!fired) return tn_fail(e, TN_ENOMEM, "no memory for %d latents", f);
-    rc = evaluate(r, r->rows.train, r->rows.n_train, fired, &out->train, e);
+    sae_fit_set val = sae_fit_rows_validation(&r->rows), train;
+    rc = sae_fit_rows_measured(&r->rows, &train, e);
+    if (!rc) rc = evaluate(r, &train, train.n, fired, &out->train, e);
     out->train.dead = 0;
     for (int i = 0; i < f; i++) out->train.dead += !fired[i];
     free(fired);
-    if (!rc && r->rows.n_val > 0) rc = evaluate(r, r->rows.val, r->rows.n_val, NULL, &out->val, e);
+    if (!rc && val.n > 0) rc = evaluate(r, &val, val.n, NULL, &out->val, e);
+    out->measured_rows = train.n;
     out->val.dead = out->train.dead;
     if (rc) return rc;
 
@@ -309,14 +322,14 @@ static int finish(run *r, const char *dir, sae_fit_result *out, tn_err *e) {
 
 static int prepare(run *r, const char *dir, tn_exec ex, tn_err *e) {
     int rc = check_options(&r->o, e);
-    if (!rc) rc = sae_fit_rows_new(&r->rows, r->acts, &r->o, e);
+    if (!rc) rc = sae_fit_rows_new(&r->rows, r->source, &r->o, e);
     if (!rc) rc = plan(r, e);
     if (!rc) rc = sae_train_check(&r->o.train, e);
     if (!rc) rc = new_model(r, e);
     if (!rc) rc = sae_trainer_new(&r->trainer, &r->model, &r->o.train, ex, e);
     if (!rc) rc = sae_fit_log_start(&r->log, e);
     if (rc) return rc;
-    r->x = malloc((size_t)r->o.train.batch * (size_t)r->acts->d * sizeof *r->x);
+    r->x = malloc((size_t)r->o.train.batch * (size_t)r->source->d * sizeof *r->x);
     if (!r->x) return tn_fail(e, TN_ENOMEM, "no memory for a batch of %d rows", r->o.train.batch);
     if ((rc = tn_make_dirs(dir, e))) return rc;
     if ((rc = tn_path_join(r->csv_path, sizeof r->csv_path, dir, "train.csv", e))) return rc;
@@ -326,19 +339,19 @@ static int prepare(run *r, const char *dir, tn_exec ex, tn_err *e) {
     return tn_write_file(r->csv_path, r->log.csv.data, r->log.csv.len, e);
 }
 
-int sae_fit(const sae_acts *acts, const char *dir, const sae_fit_opts *o, tn_exec ex,
+int sae_fit(const sae_source *source, const char *dir, const sae_fit_opts *o, tn_exec ex,
             sae_fit_progress progress, void *ctx, sae_fit_result *out, tn_err *e) {
     memset(out, 0, sizeof *out);
-    run r = {.acts = acts, .o = *o};
+    run r = {.source = source, .o = *o};
     int rc = prepare(&r, dir, ex, e);
     int first_step = rc ? 0 : sae_trainer_steps(r.trainer);
     if (!rc) rc = take_steps(&r, progress, ctx, e);
     if (!rc) rc = finish(&r, dir, out, e);
     if (!rc) {
-        out->train_rows = r.rows.n_train;
-        out->val_rows = r.rows.n_val;
-        out->train_docs = r.rows.train_docs;
-        out->val_docs = r.rows.val_docs;
+        out->train_rows = r.rows.split.n_train;
+        out->val_rows = r.rows.split.n_val;
+        out->train_docs = r.rows.split.train_docs;
+        out->val_docs = r.rows.split.val_docs;
         out->steps_per_epoch = r.steps_per_epoch;
         out->total_steps = r.total_steps;
         out->first_step = first_step;

@@ -1,4 +1,4 @@
-/* A whole training run: activation file in, SAE directory out.
+/* A whole training run: rows of a source in, SAE directory out.
  *
  * Scale: s = sqrt(D) / mean_b |x_b| over the training rows, when `scale_inputs` (SAELens calls it
  * expected_average_only_in). Training sees s·x, so that learning rate and L1 coefficient mean the same for
@@ -8,7 +8,11 @@
  *
  * Split: whole documents go to validation (single rows with `split_rows`), drawn by the seed.
  *
- * Epochs: each is a new seeded shuffle of the training rows, in batches; a rest below a batch sits out.
+ * Memory: at most `buffer` rows are held. When all rows fit, each epoch is a new seeded shuffle of the
+ * training rows; else they pass through a shuffle buffer (fit_buffer.h), and what is said of "the training
+ * rows" above and in the result (scale, mean, variance, final figures, dead latents) is measured on documents
+ * of about 32,768 training rows, drawn by the seed. Epochs are cut into batches; a rest below a batch sits
+ * out.
  *
  * Losses in the log are those of training, in the scaled frame; FVE and L0 do not depend on the frame.
  *
@@ -19,7 +23,7 @@
 #ifndef SAE_FIT_H
 #define SAE_FIT_H
 
-#include "sae/acts.h"
+#include "sae/source.h"
 #include "sae/train.h"
 
 typedef struct {
@@ -29,7 +33,8 @@ typedef struct {
     int apply_b_dec_to_input;
     int epochs;
     float validation; /* share of the rows, 0 … 0.9 */
-    int split_rows;   /* 0: whole documents, so that no text is on both sides */
+    int split_rows;   /* 0: whole documents, so that no text is on both sides; 1: only when all rows fit */
+    uint32_t buffer;  /* most rows in memory; 0 = as many as 1 GiB holds */
     int scale_inputs;
     int center_b_dec; /* start with b_dec = mean of the training rows */
     float start_bias; /* start with b_enc = -start_bias standard deviations of a pre-activation: few latents
@@ -60,18 +65,19 @@ typedef int (*sae_fit_progress)(void *ctx, int step, int total_steps, const sae_
 
 typedef struct {
     size_t train_rows, val_rows, train_docs, val_docs;
+    size_t measured_rows; /* training rows that `train` and `dead` speak of */
     int steps_per_epoch, total_steps;
     int first_step;         /* steps a resumed checkpoint had already taken */
     double scale;           /* s, 1 without scaling */
-    sae_metrics train, val; /* of the finished SAE on all rows (zeros without validation rows); `dead` counts
-                               the latents that fire on no training row */
+    sae_metrics train, val; /* of the finished SAE on the measured rows and on all of validation (zeros
+                               without them); `dead` counts the latents that fire on no measured row */
     sae_fit_line *lines;    /* [n_lines] the log, owned */
     size_t n_lines;
 } sae_fit_result;
 void sae_fit_result_free(sae_fit_result *r);
 
 /* Runs it. Nothing is written to cfg.json or sae_weights.safetensors unless the run ends well. */
-int sae_fit(const sae_acts *acts, const char *dir, const sae_fit_opts *o, tn_exec ex,
+int sae_fit(const sae_source *source, const char *dir, const sae_fit_opts *o, tn_exec ex,
             sae_fit_progress progress, void *ctx, sae_fit_result *out, tn_err *e);
 
 #endif

@@ -52,8 +52,8 @@ void sae_fit_describe(const sae_fit_opts *o, const sae_fit_rows *rows, const sae
     tn_json_out w = tn_json_writer(out, 0);
     tn_json_begin_object(&w);
     tn_json_member_f64(&w, "activation_scale", rows->scale);
-    tn_json_member_f64(&w, "training_rows", rows->n_train);
-    tn_json_member_f64(&w, "validation_rows", rows->n_val);
+    tn_json_member_f64(&w, "training_rows", rows->split.n_train);
+    tn_json_member_f64(&w, "validation_rows", rows->split.n_val);
     tn_json_member_f64(&w, "epochs", o->epochs);
     tn_json_member_f64(&w, "steps", t->total_steps);
     tn_json_member_f64(&w, "batch", t->batch);
@@ -66,7 +66,7 @@ void sae_fit_describe(const sae_fit_opts *o, const sae_fit_rows *rows, const sae
     tn_json_member_f64(&w, "seed", (double)t->seed);
     tn_json_member_f64(&w, "train_fve", res->train.fve);
     tn_json_member_f64(&w, "train_l0", res->train.l0);
-    if (rows->n_val > 0) {
+    if (rows->split.n_val > 0) {
         tn_json_member_f64(&w, "validation_fve", res->val.fve);
         tn_json_member_f64(&w, "validation_l0", res->val.l0);
     }

@@ -27,6 +27,7 @@ typedef struct {
     char model_name[128];
     char hook_name[64]; /* "blocks.15.hook_resid_post" */
     int context_size;   /* of the captured texts, for SAELens' own evaluations */
+    int prepend_bos;    /* 1: they began with a token that is not the text's */
 } sae_config;
 
 /* The architecture's parameters are arrays of its own; those of the others are NULL. */

@@ -110,6 +110,7 @@ int sae_config_parse(sae_config *cfg, tn_json root, tn_err *e) {
     int64_t context;
     if (tn_json_i64(tn_json_get(meta, "context_size"), &context) && context >= 0 && context <= INT32_MAX)
         cfg->context_size = (int)context;
+    tn_json_bool(tn_json_get(meta, "prepend_bos"), &cfg->prepend_bos);
     return TN_OK;
 }
 
@@ -156,7 +157,7 @@ void sae_config_write(const sae_config *cfg, const char *extra, tn_buf *out) {
     tn_json_begin_object(&w);
     tn_json_end_object(&w);
     tn_json_member_i64(&w, "context_size", cfg->context_size);
-    tn_json_member_bool(&w, "prepend_bos", 0);
+    tn_json_member_bool(&w, "prepend_bos", cfg->prepend_bos);
     tn_json_key(&w, "seqpos_slice");
     tn_json_begin_array(&w);
     tn_json_put_null(&w);

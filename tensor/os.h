@@ -19,6 +19,10 @@ void tn_unmap_file(tn_map *m);
 void tn_map_release(const tn_map *m, const void *from, size_t n);
 
 int tn_file_exists(const char *path);
+int tn_is_dir(const char *path);
+/* Calls fn with the name of each entry of a directory but "." and "..", in no particular order. A code other
+ * than TN_OK ends the listing, which returns it. */
+int tn_list_dir(const char *dir, int (*fn)(void *ctx, const char *name), void *ctx, tn_err *e);
 /* Creates the directory and its missing parents; an existing one is fine. */
 int tn_make_dirs(const char *path, tn_err *e);
 int tn_remove_file(const char *path); /* 0, or -1 when it could not be removed */

@@ -6,6 +6,7 @@
 #define _DARWIN_C_SOURCE /* the same on macOS */
 #include "tensor/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -78,6 +79,25 @@ void tn_map_release(const tn_map *m, const void *from, size_t n) {
 int tn_file_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;
+}
+
+int tn_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+int tn_list_dir(const char *dir, int (*fn)(void *ctx, const char *name), void *ctx, tn_err *e) {
+    DIR *d = opendir(dir);
+    if (!d) return fail_errno(e, dir, errno);
+    int rc = TN_OK;
+    for (struct dirent *entry; !rc && (errno = 0, entry = readdir(d)) != NULL;)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            rc = fn(ctx, entry->d_name);
+            if (rc) tn_fail(e, rc, "%s: its listing was stopped at %s", dir, entry->d_name);
+        }
+    if (!rc && errno) rc = fail_errno(e, dir, errno);
+    closedir(d);
+    return rc;
 }
 
 int tn_remove_file(const char *path) {

@@ -45,7 +45,7 @@ static void round_trip(void) {
         }
         CHECK_INT(a.n, N);
         CHECK_INT(a.d, D);
-        CHECK_INT(a.dtype, dtypes[t]);
+        CHECK_INT(a.files.at[0].dtype, dtypes[t]);
         CHECK_STR(a.model_name, "a/model");
         CHECK_STR(a.hook_name, "blocks.2.hook_resid_post");
         CHECK_INT(a.n_docs, 2);

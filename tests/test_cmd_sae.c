@@ -65,7 +65,8 @@ static void stories_replay_to_the_same_bits(void) {
         CHECK_INT(replay.n, live.n);
         CHECK_INT(live.n_docs, 9);
         CHECK(live.n > 9 && live.n <= 9 * 12);
-        CHECK(memcmp(live.rows, replay.rows, live.n * (size_t)live.d * sizeof(float)) == 0);
+        CHECK(memcmp(live.files.at[0].rows, replay.files.at[0].rows,
+                     live.n * (size_t)live.d * sizeof(float)) == 0);
         CHECK(memcmp(live.tokens, replay.tokens, live.n * sizeof(int32_t)) == 0);
         CHECK(memcmp(live.pos, replay.pos, live.n * sizeof(int32_t)) == 0);
         CHECK(memcmp(live.doc, replay.doc, live.n * sizeof(int32_t)) == 0);
@@ -110,7 +111,7 @@ static void capture_options(void) {
              " --dtype bf16 --site mlp_out --raw");
     if (!CHECK_INT(sae_acts_open(&a, DIR "/p2.safetensors", &e), TN_OK)) return;
     CHECK_STR(a.hook_name, "blocks.2.hook_mlp_out");
-    CHECK_INT(a.dtype, TN_BF16);
+    CHECK_INT(a.files.at[0].dtype, TN_BF16);
     CHECK_INT(a.pos[0], 0);
     sae_acts_close(&a);
 }

@@ -1,5 +1,7 @@
 /* Whole training runs on made-up sparse data: what they write, how they resume, what they refuse. */
+#include "sae/acts.h"
 #include "sae/fit.h"
+#include "sae/sae.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -11,32 +13,55 @@
 
 enum { D = 16, F = 64, DOCS = 30, PER_DOC = 20, N = DOCS * PER_DOC };
 
-/* Rows with a large mean, built from two of 24 directions each; row `bad` gets `value` in one place. */
-static void open_data(sae_acts *a, int bad, float value) {
+/* Rows with a large mean, built from two of 24 directions each. */
+static void make_row(tn_rng *rng, float row[D]) {
+    for (int k = 0; k < D; k++) row[k] = 30;
+    for (int s = 0; s < 2; s++) {
+        tn_rng direction = tn_rng_seed(500 + tn_rng_below(rng, 24));
+        float size = 5 + 5 * tn_rng_uniform(rng);
+        for (int k = 0; k < D; k++) row[k] += size * tn_rng_normal(&direction);
+    }
+}
+
+static void write_data(void) {
     static sae_doc docs[DOCS];
     sae_acts_builder b = {.d = D};
     tn_rng rng = tn_rng_seed(11);
     for (int r = 0; r < N; r++) {
         float row[D];
-        for (int k = 0; k < D; k++) row[k] = 30;
-        for (int s = 0; s < 2; s++) {
-            tn_rng direction = tn_rng_seed(500 + tn_rng_below(&rng, 24));
-            float size = 5 + 5 * tn_rng_uniform(&rng);
-            for (int k = 0; k < D; k++) row[k] += size * tn_rng_normal(&direction);
-        }
-        if (r == bad) row[3] = value;
+        make_row(&rng, row);
         sae_acts_append(&b, row, r, r / PER_DOC, r % PER_DOC);
     }
     test_path(""); /* makes the directory */
     CHECK_INT(sae_acts_write(&b, ACTS, TN_F32, "m", "blocks.3.hook_resid_post", docs, DOCS, NULL, 0, NULL),
               TN_OK);
-    CHECK_INT(sae_acts_open(a, ACTS, NULL), TN_OK);
-    if (bad >= 0) { /* a NaN cannot come from a file: put it where a caller's rows could hold one */
-        float *rows = b.rows;
-        a->rows = rows;
-        b.rows = NULL;
-    }
     sae_acts_builder_free(&b);
+}
+
+/* Rows in memory as a source: what reading a file refuses can come from elsewhere. */
+typedef struct {
+    float rows[N * D];
+} held_rows;
+
+static uint32_t held_doc(void *ctx, uint32_t row) {
+    (void)ctx;
+    return row / PER_DOC;
+}
+
+static int held_read(void *ctx, const uint32_t *ids, size_t n, float *dst, unsigned char *keep, tn_err *e) {
+    const held_rows *h = ctx;
+    (void)e;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(dst + i * D, h->rows + ids[i] * D, D * sizeof *dst);
+        keep[i] = 1;
+    }
+    return TN_OK;
+}
+
+static sae_source held_source(held_rows *h) {
+    tn_rng rng = tn_rng_seed(11);
+    for (int r = 0; r < N; r++) make_row(&rng, h->rows + r * D);
+    return (sae_source){h, D, N, DOCS, PER_DOC, 0, "m", "h", held_doc, held_read};
 }
 
 static sae_fit_opts quick(void) {
@@ -54,10 +79,12 @@ static sae_fit_opts quick(void) {
 
 static int fit(const char *dir, const sae_fit_opts *o, int threads, sae_fit_progress progress, void *ctx,
                sae_fit_result *r, tn_err *e) {
-    sae_acts a;
-    open_data(&a, -1, 0);
-    int rc = sae_fit(&a, dir, o, tn_exec_make(NULL, threads), progress, ctx, r, e);
-    sae_acts_close(&a);
+    static const char *const paths[] = {ACTS};
+    sae_shards shards;
+    if (!CHECK_INT(sae_shards_open(&shards, paths, 1, e), TN_OK)) return TN_EIO;
+    const sae_source source = sae_shards_source(&shards);
+    int rc = sae_fit(&source, dir, o, tn_exec_make(NULL, threads), progress, ctx, r, e);
+    sae_shards_close(&shards);
     return rc;
 }
 
@@ -118,7 +145,7 @@ static void learns_and_saves_the_raw_frame(void) {
 
         sae_acts a;
         sae_model s;
-        open_data(&a, -1, 0);
+        CHECK_INT(sae_acts_open(&a, ACTS, &e), TN_OK);
         CHECK_INT(sae_open_dir(&s, dir, &e), TN_OK);
         CHECK_STR(s.cfg.hook_name, "blocks.3.hook_resid_post");
         CHECK_INT(s.cfg.context_size, PER_DOC);
@@ -272,40 +299,34 @@ static void refuses_bad_options(void) {
 }
 
 static void refuses_bad_data(void) {
+    static held_rows h;
+    sae_source source = held_source(&h);
     sae_fit_opts o = quick();
     sae_fit_result r;
     tn_err e = {0};
-    sae_acts a;
     const char *dir = TEST_TMP "/fit-bad";
     forget(dir);
     const float bad[2] = {NAN, INFINITY};
+    o.validation = 0;
     for (int i = 0; i < 2; i++) {
-        open_data(&a, 17, 0);
-        float *rows = (float *)(uintptr_t)a.rows;
-        rows[17 * D + 3] = bad[i];
-        o.validation = 0;
-        CHECK_INT(sae_fit(&a, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_ENUM);
+        h.rows[17 * D + 3] = bad[i];
+        CHECK_INT(sae_fit(&source, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_ENUM);
         CHECK_HAS(e.msg, "NaN");
-        free(rows);
-        sae_acts_close(&a);
     }
-    open_data(&a, 0, 0);
-    float *rows = (float *)(uintptr_t)a.rows;
-    for (int i = 0; i < N * D; i++) rows[i] = (float)(i % D);
-    CHECK_INT(sae_fit(&a, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_ENUM);
+    for (int i = 0; i < N * D; i++) h.rows[i] = (float)(i % D);
+    CHECK_INT(sae_fit(&source, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_ENUM);
     CHECK_HAS(e.msg, "equal");
-    a.n = PER_DOC; /* one document */
+    source.rows = PER_DOC; /* one document */
     o.validation = 0.1f;
-    CHECK_INT(sae_fit(&a, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_EARG);
+    CHECK_INT(sae_fit(&source, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_EARG);
     CHECK_HAS(e.msg, "single document");
-    a.n = 0;
-    CHECK_INT(sae_fit(&a, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_EARG);
-    free(rows);
-    sae_acts_close(&a);
+    source.rows = 0;
+    CHECK_INT(sae_fit(&source, dir, &o, tn_exec_make(NULL, 1), NULL, NULL, &r, &e), TN_EARG);
     CHECK(!exists(dir, "cfg.json"));
 }
 
 void test_fit(void) {
+    write_data();
     RUN(learns_and_saves_the_raw_frame);
     RUN(same_files_for_any_threads);
     RUN(resumes_as_if_never_stopped);
