@@ -227,7 +227,7 @@ static int compute(job *j, tn_err *e) {
     if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
     if (!code && j->model) code = tok_open_dir(&j->tok, j->model, e);
     j->vocabulary = tokenizer_vocabulary(j->tok);
-    if (!code) note_other_hook(&j->sae, &j->acts);
+    if (!code) code = check_same_hook(&j->sae, &j->acts, j->acts_path, e);
     if (!code) code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
     if (!code && j->held_path) {
         code = sae_held_out_stats(&j->held, &j->sae, &j->held_acts, &j->acts, exec, e);

@@ -1,7 +1,6 @@
 /* An SAE beside activations (cmd_inputs.h). */
 #include "sae/cmd_inputs.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int token_bytes(const void *tok, int32_t id, const char **text, size_t *len) {
@@ -12,8 +11,8 @@ sae_vocabulary tokenizer_vocabulary(const tok_model *tok) {
     return (sae_vocabulary){tok, token_bytes};
 }
 
-void note_other_hook(const sae_model *sae, const sae_acts *acts) {
-    if (strcmp(sae->cfg.hook_name, acts->hook_name) != 0)
-        fprintf(stderr, "note: the SAE was trained on %s, the activations are of %s\n", sae->cfg.hook_name,
-                acts->hook_name);
+int check_same_hook(const sae_model *sae, const sae_acts *acts, const char *acts_path, tn_err *e) {
+    const char *trained = sae->cfg.hook_name, *given = acts->hook_name;
+    if (!trained[0] || !given[0] || strcmp(trained, given) == 0) return TN_OK;
+    return tn_fail(e, TN_EARG, "%s: activations of %s, the SAE was trained on %s", acts_path, given, trained);
 }

@@ -10,7 +10,7 @@
 /* Tokens' texts out of a tokenizer, which must outlive the vocabulary; tok NULL: it knows no token. */
 sae_vocabulary tokenizer_vocabulary(const tok_model *tok);
 
-/* Says on stderr when the activations are of another place than the SAE was trained on. */
-void note_other_hook(const sae_model *sae, const sae_acts *acts);
+/* TN_EARG when the activations are of another place than the SAE was trained on, where both tell. */
+int check_same_hook(const sae_model *sae, const sae_acts *acts, const char *acts_path, tn_err *e);
 
 #endif

@@ -45,7 +45,7 @@ static int open_sae(job *j, tn_err *e) {
 static int open_acts(job *j, tn_err *e) {
     int code = sae_acts_open(&j->acts, j->acts_path, e);
     if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
-    if (!code) note_other_hook(&j->sae, &j->acts);
+    if (!code) code = check_same_hook(&j->sae, &j->acts, j->acts_path, e);
     return code;
 }
 

@@ -13,8 +13,7 @@
 
 static void carve(sae_effect *m, tn_arena *a, int chunk, int vocab) {
     size_t d = (size_t)m->sae->cfg.d_in, rows = (size_t)chunk, x = 0, logits = 0;
-    if (tn_mul_size(rows, d, &x) || tn_mul_size((size_t)m->max_targets, (size_t)vocab, &logits))
-        a->failed = 1;
+    if (tn_mul_size(rows, d, &x) || tn_mul_size((size_t)m->o.max_rows, (size_t)vocab, &logits)) a->failed = 1;
     m->x = tn_arena_take(a, x, sizeof *m->x);
     m->mean = tn_arena_take(a, d, sizeof *m->mean);
     m->original = tn_arena_take(a, logits, sizeof *m->original);
@@ -22,34 +21,44 @@ static void carve(sae_effect *m, tn_arena *a, int chunk, int vocab) {
     m->row_kl = tn_arena_take(a, rows, sizeof *m->row_kl);
 }
 
-int sae_effect_new(sae_effect *out, qwen_state *state, const sae_model *sae, int layer, qwen_site site,
-                   int max_targets, tn_err *e) {
-    const qwen_config *c = qwen_model_config(qwen_state_model(state));
-    int chunk = qwen_state_opts(state)->chunk;
-    *out = (sae_effect){.state = state, .sae = sae, .layer = layer, .site = site, .max_targets = max_targets};
-    if (max_targets < 0) return tn_fail(e, TN_EARG, "documents of %d targets", max_targets);
+/* The buffers and the steering hook's memory behind them. */
+static int take_memory(sae_effect *m, tn_err *e) {
+    const qwen_config *c = qwen_model_config(qwen_state_model(m->state));
+    int chunk = qwen_state_opts(m->state)->chunk;
     tn_arena measure = tn_arena_measure();
-    carve(out, &measure, chunk, c->vocab);
-    size_t steer = sae_steer_bytes(sae, 0, chunk), own = measure.used + TN_ALIGN, bytes;
+    carve(m, &measure, chunk, c->vocab);
+    size_t steer = sae_steer_bytes(m->sae, 0, chunk), own = measure.used + TN_ALIGN, bytes;
     if (measure.failed || steer == 0 || tn_add_size(own, steer, &bytes))
         return tn_fail(e, TN_ENOMEM, "the documents are too long to evaluate");
-    out->block = malloc(bytes);
-    if (!out->block)
-        return tn_fail(e, TN_ENOMEM, "no memory for the logits of %d targets (%zu MB)", max_targets,
+    m->block = malloc(bytes);
+    if (!m->block)
+        return tn_fail(e, TN_ENOMEM, "no memory for the logits of %d rows (%zu MB)", m->o.max_rows,
                        bytes >> 20);
-    tn_arena arena = tn_arena_on(out->block, own);
-    carve(out, &arena, chunk, c->vocab);
-    out->means.v = out->mean;
+    tn_arena arena = tn_arena_on(m->block, own);
+    carve(m, &arena, chunk, c->vocab);
+    m->means.v = m->mean;
     /* The rows to replace are chosen by when the hook is on: it replaces all rows it sees. */
-    int code = sae_steer_init(&out->steer, sae, NULL, out->layer, SAE_POS_ALL, 0, chunk, c->hidden,
-                              (unsigned char *)out->block + own, steer, e);
-    if (!code) code = sae_eval_new(&out->rows, sae->cfg.d_in, sae->cfg.d_sae, e);
+    return sae_steer_init(&m->steer, m->sae, NULL, m->o.layer, SAE_POS_ALL, 0, chunk, c->hidden,
+                          (unsigned char *)m->block + own, steer, e);
+}
+
+int sae_effect_new(sae_effect *out, qwen_state *state, const sae_model *sae, const sae_effect_opts *o,
+                   tn_err *e) {
+    *out = (sae_effect){.state = state, .sae = sae, .o = *o};
+    if (o->max_rows < 0 || o->n_labels < 0)
+        return tn_fail(e, TN_EARG, "documents of %d rows, %d labels", o->max_rows, o->n_labels);
+    int code = take_memory(out, e);
+    if (!code)
+        code = sae_parts_new(&out->rows, sae->cfg.d_in, sae->cfg.d_sae, o->by_position, o->n_labels, e);
+    if (!code && !(out->sums = calloc((size_t)out->rows.n, sizeof *out->sums)))
+        code = tn_fail(e, TN_ENOMEM, "out of memory");
     if (code) sae_effect_free(out);
     return code;
 }
 
 void sae_effect_free(sae_effect *m) {
-    sae_eval_free(&m->rows);
+    sae_parts_free(&m->rows);
+    free(m->sums);
     free(m->block);
     *m = (sae_effect){0};
 }
@@ -77,21 +86,35 @@ double sae_effect_kl(const float *p, const float *q, int vocab) {
     return sum;
 }
 
-/* One chunk of a run whose rows are to be scored. */
+/* One chunk of a run, to be scored. */
 typedef struct {
     sae_effect *m;
     const float *logits;    /* [n, vocab] */
     const float *original;  /* [n, vocab] to compare with, NULL: only the cross entropy is wanted */
-    const int32_t *targets; /* [n] */
-    int vocab;
+    const int32_t *targets; /* [n_targets] the first rows have one */
+    int n_targets, vocab;
 } scoring;
 
 static void score_rows(void *ctx, size_t begin, size_t end) {
     const scoring *s = ctx;
     for (size_t i = begin; i < end; i++) {
         size_t at = i * (size_t)s->vocab;
-        s->m->row_nll[i] = qwen_nll(s->logits + at, s->vocab, s->targets[i]);
+        int targeted = i < (size_t)s->n_targets;
+        s->m->row_nll[i] = targeted ? qwen_nll(s->logits + at, s->vocab, s->targets[i]) : 0;
         s->m->row_kl[i] = s->original ? sae_effect_kl(s->original + at, s->logits + at, s->vocab) : 0;
+    }
+}
+
+/* Adds the scores of rows pos … pos+n-1 to the parts they belong to; the first n_targets have a target. */
+static void add_scores(sae_effect *m, sae_effect_run which, int pos, int n, int n_targets) {
+    for (int i = 0; i < n; i++) {
+        int of[SAE_MEMBERSHIPS], parts = sae_parts_of(&m->rows, pos + i, m->label, of);
+        for (int p = 0; p < parts; p++) {
+            sae_effect_sums *s = &m->sums[of[p]];
+            s->nll[which] += m->row_nll[i];
+            s->kl[which] += m->row_kl[i];
+            s->targets += which == SAE_RUN_ORIGINAL && i < n_targets;
+        }
     }
 }
 
@@ -101,57 +124,65 @@ static void score_rows(void *ctx, size_t begin, size_t end) {
  * `chunk` rows, so the latents of all of them are still in the steering hook's memory. */
 static int reconstruct_hook(void *ctx, const qwen_tap *tap) {
     sae_effect *m = ctx;
-    memcpy(m->x, tap->x, (size_t)tap->n * (size_t)tap->d * sizeof *m->x);
+    size_t d = (size_t)tap->d, f = (size_t)m->sae->cfg.d_sae;
+    memcpy(m->x, tap->x, (size_t)tap->n * d * sizeof *m->x);
     int code = sae_steer_hook(&m->steer, tap);
-    if (!code) sae_eval_add(&m->rows, m->x, tap->x, m->steer.z, tap->n);
+    for (size_t i = 0; i < (size_t)tap->n && !code; i++)
+        sae_parts_add(&m->rows, m->x + i * d, tap->x + i * d, m->steer.z + i * f, tap->pos[i], m->label);
     return code;
 }
 
-/* Rows of the document that predict one of its tokens. */
+/* The second look at the rows, before the mean takes their place. */
+static int mean_hook(void *ctx, const qwen_tap *tap) {
+    sae_effect *m = ctx;
+    for (int i = 0; i < tap->n; i++)
+        sae_parts_add_again(&m->rows, tap->x + (size_t)i * (size_t)tap->d, tap->pos[i], m->label);
+    return sae_replace_hook(&m->means, tap);
+}
+
+/* Rows of the document that predict one of its tokens: the first ones. */
 static int target_count(const sae_effect_doc *doc) {
     int end = doc->end < doc->n - 1 ? doc->end : doc->n - 1;
     return end > doc->first ? end - doc->first : 0;
 }
 
-/* Computes the rows to replace, after the tokens before them, and scores those that have a target. */
+/* Computes the rows to replace, after the tokens before them, and scores them. */
 static int run(sae_effect *m, const sae_effect_doc *doc, sae_effect_run which, tn_err *e) {
+    const qwen_hook hooks[SAE_RUNS] = {
+        [SAE_RUN_SAE] = {m->o.site, m->o.layer, m->o.layer, reconstruct_hook, m},
+        [SAE_RUN_ZERO] = {m->o.site, m->o.layer, m->o.layer, sae_replace_hook, &m->zeros},
+        [SAE_RUN_MEAN] = {m->o.site, m->o.layer, m->o.layer, mean_hook, m},
+    };
     const qwen_opts *o = qwen_state_opts(m->state);
-    int vocab = qwen_model_config(qwen_state_model(m->state))->vocab, targets = target_count(doc);
-    /* The SAE is measured on every row; to the others a row without a target is of no use. */
-    int rows = which == SAE_RUN_SAE ? doc->end - doc->first : targets;
-    qwen_hook hook = {m->site, m->layer, m->layer, sae_replace_hook, &m->zeros};
-    if (which == SAE_RUN_SAE) hook = (qwen_hook){m->site, m->layer, m->layer, reconstruct_hook, m};
-    if (which == SAE_RUN_MEAN) hook.ctx = &m->means;
-    int code = qwen_set_hooks(m->state, &hook, which != SAE_RUN_ORIGINAL, e);
+    int vocab = qwen_model_config(qwen_state_model(m->state))->vocab;
+    int rows = doc->end - doc->first, targets = target_count(doc);
+    int compared = which == SAE_RUN_SAE || which == SAE_RUN_ZERO;
     int most = o->logit_rows < o->chunk ? o->logit_rows : o->chunk;
+    int code = qwen_set_hooks(m->state, &hooks[which], which != SAE_RUN_ORIGINAL, e);
     qwen_rewind(m->state, doc->first);
     for (int at = 0; at < rows && !code; at += most) {
-        int n = rows - at < most ? rows - at : most;
-        int scored = targets - at < n ? targets - at : n;
+        int n = rows - at < most ? rows - at : most, left = targets > at ? targets - at : 0;
+        const int32_t *tokens = doc->tokens + doc->first + at;
         const float *logits;
-        code = qwen_forward(m->state, doc->tokens + doc->first + at, n, QWEN_ALL_LOGITS, &logits, e);
-        if (code || scored <= 0) continue;
+        code = qwen_forward(m->state, tokens, n, QWEN_ALL_LOGITS, &logits, e);
+        if (code) break;
         float *original = m->original + (size_t)at * (size_t)vocab;
-        scoring job = {m, logits, which == SAE_RUN_SAE ? original : NULL, doc->tokens + doc->first + at + 1,
-                       vocab};
-        tn_parallel_for((size_t)scored, 1, o->exec.threads, score_rows, &job);
-        for (int i = 0; i < scored; i++) {
-            m->nll[which] += m->row_nll[i];
-            m->kl += m->row_kl[i];
-        }
-        if (which == SAE_RUN_ORIGINAL)
-            memcpy(original, logits, (size_t)scored * (size_t)vocab * sizeof *original);
+        scoring job = {m, logits, compared ? original : NULL, tokens + 1, left < n ? left : n, vocab};
+        tn_parallel_for((size_t)n, 1, o->exec.threads, score_rows, &job);
+        add_scores(m, which, doc->first + at, n, job.n_targets);
+        if (which == SAE_RUN_ORIGINAL) memcpy(original, logits, (size_t)n * (size_t)vocab * sizeof *original);
     }
     return code;
 }
 
 /* Checks the document and fills the KV cache with the tokens before its first row to replace. */
 static int start(sae_effect *m, const sae_effect_doc *doc, tn_err *e) {
-    int targets = target_count(doc);
+    int rows = doc->end - doc->first;
     if (doc->first < 0 || doc->end > doc->n)
         return tn_fail(e, TN_EARG, "rows %d to %d of a document of %d tokens", doc->first, doc->end, doc->n);
-    if (targets > m->max_targets)
-        return tn_fail(e, TN_EARG, "a document of %d targets, expected at most %d", targets, m->max_targets);
+    if (rows > m->o.max_rows)
+        return tn_fail(e, TN_EARG, "a document of %d rows, expected at most %d", rows, m->o.max_rows);
+    m->label = doc->label;
     /* A target is scored before it is fed, if it ever is. */
     int code = qwen_check_tokens(qwen_state_model(m->state), doc->tokens, doc->n, e);
     if (code) return code;
@@ -161,38 +192,50 @@ static int start(sae_effect *m, const sae_effect_doc *doc, tn_err *e) {
     return qwen_forward(m->state, doc->tokens, doc->first, QWEN_NO_LOGITS, NULL, e);
 }
 
+/* A NaN or an infinity in a row, a reconstruction or the logits behind them is one in these sums. */
+static int check_finite(const sae_effect *m, tn_err *e) {
+    const sae_eval *rows = &m->rows.part[SAE_ALL_ROWS];
+    const sae_effect_sums *s = &m->sums[SAE_ALL_ROWS];
+    int ok = isfinite(rows->shift_sq) && isfinite(rows->error_sq);
+    if (!ok) return tn_fail(e, TN_ENUM, "an activation or its reconstruction is not finite");
+    for (int run = 0; run < SAE_RUNS; run++) ok &= isfinite(s->nll[run]) && isfinite(s->kl[run]);
+    return ok ? TN_OK : tn_fail(e, TN_ENUM, "the model's logits are not finite");
+}
+
 int sae_effect_add(sae_effect *m, const sae_effect_doc *doc, tn_err *e) {
     if (doc->end <= doc->first) return TN_OK;
     int code = start(m, doc, e);
+    if (!code) code = sae_parts_reserve(&m->rows, (size_t)(doc->end - doc->first), e);
     if (!code) code = run(m, doc, SAE_RUN_ORIGINAL, e);
     if (!code) code = run(m, doc, SAE_RUN_SAE, e);
     if (!code) code = run(m, doc, SAE_RUN_ZERO, e);
-    if (code) return code;
-    /* A NaN or an infinity in a row is one in these sums. */
-    if (!isfinite(m->rows.shift_sq) || !isfinite(m->rows.error_sq))
-        return tn_fail(e, TN_ENUM, "an activation or its reconstruction is not finite");
-    m->docs++;
-    m->targets += (size_t)target_count(doc);
-    return TN_OK;
+    if (!code) code = check_finite(m, e);
+    if (!code) m->docs++;
+    return code;
 }
 
 int sae_effect_add_mean(sae_effect *m, const sae_effect_doc *doc, tn_err *e) {
-    if (target_count(doc) == 0) return TN_OK;
-    sae_eval_mean(&m->rows, m->mean);
+    if (doc->end <= doc->first) return TN_OK;
+    sae_eval_mean(&m->rows.part[SAE_ALL_ROWS], m->mean);
     int code = start(m, doc, e);
-    return code ? code : run(m, doc, SAE_RUN_MEAN, e);
+    if (!code) code = run(m, doc, SAE_RUN_MEAN, e);
+    return code ? code : check_finite(m, e);
 }
 
-sae_effect_result sae_effect_finish(const sae_effect *m) {
-    double n = (double)m->targets; /* 0 / 0 is NaN: no targets, no numbers */
-    sae_effect_result r = {.rows = sae_eval_finish(&m->rows), .docs = m->docs, .targets = m->targets};
-    r.ce_original = m->nll[SAE_RUN_ORIGINAL] / n;
-    r.ce_sae = m->nll[SAE_RUN_SAE] / n;
-    r.ce_zero = m->nll[SAE_RUN_ZERO] / n;
-    r.ce_mean = m->nll[SAE_RUN_MEAN] / n;
+sae_effect_result sae_effect_finish(const sae_effect *m, int part) {
+    const sae_effect_sums *s = &m->sums[part];
+    double n = (double)s->targets; /* 0 / 0 is NaN: no targets, no numbers */
+    sae_effect_result r = {.docs = m->docs, .targets = s->targets};
+    r.rows = sae_eval_finish(&m->rows.part[part]);
+    r.ce_original = s->nll[SAE_RUN_ORIGINAL] / n;
+    r.ce_sae = s->nll[SAE_RUN_SAE] / n;
+    r.ce_zero = s->nll[SAE_RUN_ZERO] / n;
+    r.ce_mean = s->nll[SAE_RUN_MEAN] / n;
     r.ce_difference = r.ce_sae - r.ce_original;
     r.loss_recovered = (r.ce_zero - r.ce_sae) / (r.ce_zero - r.ce_original);
     r.loss_recovered_mean = (r.ce_mean - r.ce_sae) / (r.ce_mean - r.ce_original);
-    r.kl = m->kl / n;
+    r.kl = s->kl[SAE_RUN_SAE] / (double)r.rows.n;
+    r.kl_zero = s->kl[SAE_RUN_ZERO] / (double)r.rows.n;
+    r.kl_score = (r.kl_zero - r.kl) / r.kl_zero;
     return r;
 }

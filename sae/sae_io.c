@@ -97,7 +97,23 @@ int sae_open_dir(sae_model *out, const char *dir, tn_err *e) {
 
 /* ---- writing ---- */
 
-static int save_weights(const sae_model *s, const char *path, tn_err *e) {
+/* No SAE with a NaN or an infinity in it is ever written. */
+static int check_weights(const sae_model *s, const char *path, tn_err *e) {
+    sae_model view = *s; /* whose fields the table points at; nothing is changed */
+    weight w[MAX_WEIGHTS];
+    int n = weight_table(&view, w);
+    for (int i = 0; i < n; i++) {
+        size_t count = w[i].shape[0] * (w[i].rank == 2 ? w[i].shape[1] : 1);
+        for (size_t k = 0; k < count; k++)
+            if (!isfinite(w[i].dst[k]))
+                return tn_fail(e, TN_ENUM, "%s: %s is not finite, nothing is written", path, w[i].name);
+    }
+    return TN_OK;
+}
+
+/* cfg_path is removed before the weights get their name: a run that is killed between the two files leaves no
+ * SAE rather than new weights under an old configuration. */
+static int save_weights(const sae_model *s, const char *path, const char *cfg_path, tn_err *e) {
     size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae;
     float *turned = malloc(d * f * sizeof *turned);
     if (!turned) return tn_fail(e, TN_ENOMEM, "%s: no memory for W_enc", path);
@@ -114,6 +130,7 @@ static int save_weights(const sae_model *s, const char *path, tn_err *e) {
         for (int i = 0; i < n; i++)
             sae_write_floats(writer, TN_F32, w[i].dst == s->w_enc ? turned : w[i].dst,
                              w[i].shape[0] * (w[i].rank == 2 ? w[i].shape[1] : 1));
+        tn_remove_file(cfg_path);
         rc = tn_st_finish(writer, e);
     }
     free(turned);
@@ -121,11 +138,12 @@ static int save_weights(const sae_model *s, const char *path, tn_err *e) {
 }
 
 int sae_save_dir(const sae_model *s, const char *dir, const char *extra_metadata, tn_err *e) {
-    char path[1024];
-    int rc = tn_make_dirs(dir, e);
-    if (!rc) rc = tn_path_join(path, sizeof path, dir, "sae_weights.safetensors", e);
-    if (!rc) rc = save_weights(s, path, e);
-    if (!rc) rc = tn_path_join(path, sizeof path, dir, "cfg.json", e);
+    char path[1024], weights[1024];
+    int rc = tn_path_join(path, sizeof path, dir, "cfg.json", e);
+    if (!rc) rc = tn_path_join(weights, sizeof weights, dir, "sae_weights.safetensors", e);
+    if (!rc) rc = check_weights(s, weights, e);
+    if (!rc) rc = tn_make_dirs(dir, e);
+    if (!rc) rc = save_weights(s, weights, path, e);
     if (rc) return rc;
     tn_buf json = TN_BUF_INIT;
     sae_config_write(&s->cfg, extra_metadata, &json);

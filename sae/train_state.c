@@ -5,6 +5,7 @@
 
 #include "sae/numbers.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,14 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }
 
+/* A state that holds a NaN or an infinity is beyond help: the last good one stays. */
+static int check_finite(const state_tensor *s, const char *path, tn_err *e) {
+    for (size_t i = 0; i < s->count; i++)
+        if (!isfinite(s->data[i]))
+            return tn_fail(e, TN_ENUM, "%s: %s is not finite, nothing is written", path, s->name);
+    return TN_OK;
+}
+
 int sae_trainer_save(const sae_trainer *t, const char *path, const tn_pair *extra, size_t n_extra,
                      tn_err *e) {
     state_tensor tensors[MAX_FLOATS];
@@ -113,14 +122,15 @@ int sae_trainer_save(const sae_trainer *t, const char *path, const tn_pair *extr
     for (int i = 0; i < N_OPTIONS; i++) meta[n_meta++] = (tn_pair){options[i].name, options[i].text};
     for (size_t i = 0; i < n_extra; i++) meta[n_meta++] = extra[i];
 
-    int n = state_table(t, tensors);
+    int n = state_table(t, tensors), rc = TN_OK;
+    for (int i = 0; i < n && !rc; i++) rc = check_finite(&tensors[i], path, e);
     for (int i = 0; i < n; i++)
         specs[i] = (tn_tensor_spec){
             tensors[i].name, TN_F32, tensors[i].rank, {tensors[i].shape[0], tensors[i].shape[1]}};
     specs[n] = (tn_tensor_spec){"silent", TN_I32, 1, {f}};
 
     tn_st_writer *w;
-    int rc = tn_st_create(&w, path, specs, (size_t)n + 1, meta, n_meta, e);
+    if (!rc) rc = tn_st_create(&w, path, specs, (size_t)n + 1, meta, n_meta, e);
     if (!rc) {
         for (int i = 0; i < n; i++) sae_write_floats(w, TN_F32, tensors[i].data, tensors[i].count);
         sae_write_ints(w, t->silent, f);

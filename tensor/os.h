@@ -33,7 +33,8 @@ int tn_path_join(char *dst, size_t cap, const char *dir, const char *name, tn_er
 /* A file that appears under its name only when it is complete: written as PATH.tmp-PID, flushed to the
  * disk and renamed by tn_out_commit. A link of that name stays a link, the file it leads to is replaced; a
  * device or a pipe is written straight through. Errors stick: the first one is kept and reported by commit,
- * so writers need not check each call. */
+ * so writers need not check each call. What writers of the same path left behind that were killed is removed
+ * on opening. */
 typedef struct tn_out tn_out;
 int tn_out_open(tn_out **out, const char *path, tn_err *e);
 int tn_out_write(tn_out *o, const void *bytes, size_t n);

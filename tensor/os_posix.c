@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,32 @@ static char *copy_of(const char *s, size_t more) {
     return copy;
 }
 
+#define TMP_MARK ".tmp-" /* and the writer's process id */
+
+/* Removes what writers of `target` left behind that were killed: temporary files of processes that are gone.
+ * (Of this machine's; no two machines should write one file at a time.) */
+static void remove_leftovers(const char *target) {
+    char *folder = copy_of(target, 2), path[4096];
+    if (!folder) return;
+    char *slash = strrchr(folder, '/');
+    const char *name = slash ? target + (slash - folder) + 1 : target;
+    size_t stem = strlen(name);
+    strcpy(slash ? slash + 1 : folder, slash ? "" : ".");
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        const char *mark = entry->d_name + stem;
+        if (strncmp(entry->d_name, name, stem) != 0 || strncmp(mark, TMP_MARK, strlen(TMP_MARK)) != 0)
+            continue;
+        char *end;
+        long pid = strtol(mark + strlen(TMP_MARK), &end, 10);
+        int gone = pid > 0 && *end == '\0' && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+        int n = snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        if (gone && n > 0 && (size_t)n < sizeof path) unlink(path);
+    }
+    if (dir) closedir(dir);
+    free(folder);
+}
+
 int tn_out_open(tn_out **out, const char *path, tn_err *e) {
     enum { SUFFIX = 32 };
     *out = NULL;
@@ -184,7 +211,7 @@ int tn_out_open(tn_out **out, const char *path, tn_err *e) {
         if (o) out_free(o);
         return tn_fail(e, TN_ENOMEM, "%s: no memory to write it", path);
     }
-    snprintf(o->tmp + strlen(o->target), SUFFIX, ".tmp-%ld", (long)getpid());
+    snprintf(o->tmp + strlen(o->target), SUFFIX, TMP_MARK "%ld", (long)getpid());
 
     /* A device or a pipe must not be replaced by a file of its name. */
     struct stat st;
@@ -192,6 +219,7 @@ int tn_out_open(tn_out **out, const char *path, tn_err *e) {
         free(o->tmp);
         o->tmp = NULL;
     }
+    if (o->tmp) remove_leftovers(o->target);
     o->fd = open(o->tmp ? o->tmp : o->target, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (o->fd < 0) {
         int reason = errno;

@@ -1,4 +1,5 @@
 /* sae eval on a tiny model: its documents, its output, its error lines. */
+#include "sae/acts.h"
 #include "sae/sae.h"
 #include "tensor/json.h"
 #include "tests/test.h"
@@ -113,6 +114,79 @@ static void windows_of_a_text(void) {
     bad(EVAL "--text " DIR "/short.txt --skip-first", 1, "none of the rows predicts a token");
 }
 
+/* A number of element i of the array `list`. */
+static double number_of(const char *list, int i, const char *key) {
+    tn_json root, at, value;
+    double v = NAN;
+    if (!CHECK_INT(tn_json_parse(&root, out, strlen(out), NULL), TN_OK)) return v;
+    tn_json_iter it = tn_json_each(tn_json_get(root, list));
+    for (int k = 0; k <= i; k++)
+        if (!CHECK(tn_json_next(&it, &at, &value))) return v;
+    tn_json_f64(tn_json_get(value, key), &v);
+    return v;
+}
+
+static void labels_and_positions(void) {
+    good(EVAL "--prompts " STORIES " --json --by label --by position");
+    CHECK_HAS(out, "\"label\": \"bus\"");
+    double rows = number("n_tokens"), ce = number("ce_zero"), bus = number_of("by_label", 1, "n_tokens");
+    CHECK_NEAR(number_of("by_label", 0, "n_tokens"), 4, 0);
+    CHECK_NEAR(bus, rows - 4, 0);
+    CHECK_NEAR(number_of("by_label", 2, "n_tokens"), 0, 0); /* the tram's story has no tokens, and no label */
+    CHECK(isnan(number_of("by_label", 2, "fve")) && isnan(number_of("by_label", 2, "ce_original")));
+    CHECK_NEAR((3 * number_of("by_label", 0, "ce_zero") + (bus - 1) * number_of("by_label", 1, "ce_zero")),
+               ce * (rows - 2), 1e-9);
+    CHECK_NEAR(number_of("by_position", 0, "first"), 32, 0);
+    CHECK_NEAR(number_of("by_position", 0, "last"), 63, 0);
+    CHECK_NEAR(number_of("by_position", 0, "ce_zero"), ce, 0);
+    good(EVAL "--text tests/golden/prose.txt --ctx 20 --limit 3 --json --by position");
+    CHECK_NEAR(number_of("by_position", 0, "n_tokens"), 3, 0);
+    CHECK_NEAR(number_of("by_position", 2, "n_tokens"), 6, 0);  /* positions 2 and 3 of three windows */
+    CHECK_NEAR(number_of("by_position", 5, "n_tokens"), 12, 0); /* 16 to 19 */
+    CHECK_NEAR(number_of("by_position", 5, "n_targets"), 9, 0); /* the last predicts nothing */
+    good(EVAL "--prompts " STORIES " --by label");
+    CHECK_HAS(out, "by label");
+    CHECK_HAS(out, "(none)");
+    good("grep -v tram " STORIES " | sed 's/, \"label\": \"[a-z]*\"//' > " DIR "/unlabelled.jsonl");
+    bad(EVAL "--prompts " DIR "/unlabelled.jsonl --by label", 1, "unlabelled.jsonl: no document has a label");
+    bad(EVAL "--text tests/golden/prose.txt --by label", 2, "--text has no labels");
+    bad(EVAL "--prompts " STORIES " --by tokens", 2, "--by is label or position");
+}
+
+/* The rows that `sae capture` wrote give the numbers that the model's own rows give. */
+static void activations_alone(void) {
+    static const char *const same[] = {
+        "n_tokens", "l0",    "l1",       "mse",        "fve",         "explained_variance_legacy",
+        "cosine",   "alive", "l2_ratio", "l2_norm_in", "l2_norm_out", "relative_reconstruction_bias"};
+    enum { SAME = sizeof same / sizeof *same };
+    double model[SAME], bus;
+    good(BUILD_DIR "/sae capture -m " MODEL " --layer 1 --prompts " STORIES " -o " DIR "/acts.safetensors");
+    good(EVAL "--prompts " STORIES " --json --by label");
+    for (int i = 0; i < SAME; i++) model[i] = number(same[i]);
+    bus = number_of("by_label", 1, "l1");
+    good(BUILD_DIR "/sae eval -s " SAE_DIR " --acts " DIR "/acts.safetensors --json --by label --threads 2");
+    for (int i = 0; i < SAME; i++) CHECK_NEAR(number(same[i]), model[i], 0);
+    CHECK_NEAR(number_of("by_label", 1, "l1"), bus, 0);
+    CHECK(isnan(number("ce_original")));
+    good(BUILD_DIR "/sae eval -s " SAE_DIR " --acts " DIR "/acts.safetensors --limit 1 --encoder q8");
+    CHECK_HAS(out, "1 documents, 4 rows of");
+    CHECK_HAS(out, "latents by the share of rows");
+    bad(BUILD_DIR "/sae eval -s " SAE_DIR " --acts " DIR "/acts.safetensors -m " MODEL, 2,
+        "--acts needs no model");
+    bad(BUILD_DIR "/sae eval -s " SAE_DIR " --prompts " STORIES, 2, "-m DIR is missing");
+    bad(BUILD_DIR "/sae eval -s " SAE_DIR " --acts " DIR "/nothing.safetensors", 1, "No such file");
+    write_identity(DIR "/wide", 48, "blocks.1.hook_resid_post");
+    bad(BUILD_DIR "/sae eval -s " DIR "/wide --acts " DIR "/acts.safetensors", 1,
+        "acts.safetensors: SAE of width 48 does not fit activations of width 32");
+    write_identity(DIR "/deep", 32, "blocks.2.hook_resid_post");
+    bad(BUILD_DIR "/sae eval -s " DIR "/deep --acts " DIR "/acts.safetensors", 1,
+        "activations of blocks.1.hook_resid_post, the SAE was trained on blocks.2.hook_resid_post");
+    sae_acts_builder none = {.d = 32};
+    sae_doc doc = {"car", "", ""};
+    CHECK_INT(sae_acts_write(&none, DIR "/empty.safetensors", TN_F32, "", "", &doc, 1, NULL, 0, NULL), TN_OK);
+    bad(BUILD_DIR "/sae eval -s " SAE_DIR " --acts " DIR "/empty.safetensors", 1, "no row was selected");
+}
+
 /* A document that fills the context: the last token is predicted, but never fed. */
 static void full_contexts(void) {
     good("rm -rf " DIR "/short && cp -r " MODEL " " DIR "/short && chmod -R u+w " DIR "/short && sed "
@@ -129,8 +203,8 @@ static void full_contexts(void) {
 }
 
 static void errors_are_one_line(void) {
-    bad(EVAL, 2, "give either --prompts STORIES.jsonl or --text FILE");
-    bad(EVAL "--prompts a --text b", 2, "give either");
+    bad(EVAL, 2, "give one of --prompts STORIES.jsonl, --text FILE, --acts FILE");
+    bad(EVAL "--prompts a --text b", 2, "give one of");
     bad(EVAL "--prompts " STORIES " --positions some", 2, "--positions is generated, prompt or all");
     bad(EVAL "--text " STORIES " --positions generated", 2, "--text has no prompt");
     bad(EVAL "--prompts " STORIES " --ctx 4", 2, "--ctx goes with --text");
@@ -163,6 +237,8 @@ void test_cmd_eval(void) {
     RUN(prepare);
     RUN(numbers_of_stories);
     RUN(windows_of_a_text);
+    RUN(labels_and_positions);
+    RUN(activations_alone);
     RUN(full_contexts);
     RUN(errors_are_one_line);
 }

@@ -17,6 +17,8 @@ static void two_rows_by_hand(void) {
     static const float x[] = {3, 4, 1, 0}, xhat[] = {3, 0, 1, 1}, z[] = {1, 0, 2, 0, 0, -0.5f};
     sae_eval a = accumulator(2, 3);
     sae_eval_add(&a, x, xhat, z, 2);
+    CHECK(isnan(sae_eval_finish(&a).explained_variance_legacy)); /* before the second round */
+    for (int i = 0; i < 2; i++) sae_eval_add_again(&a, x + 2 * i, sae_eval_error(x + 2 * i, xhat + 2 * i, 2));
     sae_eval_result r = sae_eval_finish(&a);
     CHECK_INT(r.n, 2);
     CHECK_NEAR(r.l0, 1.5, 1e-12);
@@ -24,6 +26,9 @@ static void two_rows_by_hand(void) {
     CHECK_NEAR(r.mse, (16 + 1) / 2.0, 1e-12);
     CHECK_NEAR(r.mse_per_element, 17 / 4.0, 1e-12);
     CHECK_NEAR(r.fve, 1 - 8.5 / 5, 1e-12); /* the mean row is (2, 2): variance (1 + 4 + 1 + 4) / 2 */
+    CHECK_NEAR(r.explained_variance_legacy, (1 - 16 / 5.0 + 1 - 1 / 5.0) / 2, 1e-12);
+    CHECK_NEAR(r.l2_norm_in, (5 + 1) / 2.0, 1e-12);
+    CHECK_NEAR(r.l2_norm_out, (3 + sqrt(2)) / 2, 1e-12);
     CHECK_NEAR(r.cosine, (9 / 15.0 + 1 / sqrt(2)) / 2, 1e-12);
     CHECK_NEAR(r.l2_ratio, (3 / 5.0 + sqrt(2)) / 2, 1e-12);
     CHECK_NEAR(r.relative_reconstruction_bias, (9 + 2) / (9 + 1.0), 1e-12);
@@ -77,6 +82,70 @@ static void the_mean_explains_nothing(void) {
     }
 }
 
+/* Latent i fires on i of 1000 rows. */
+static void densities(void) {
+    enum { N = 1000, F = 1001 };
+    static const float x[1] = {1};
+    static float z[F];
+    sae_eval a = accumulator(1, F);
+    for (int row = 0; row < N; row++) {
+        for (int i = 0; i < F; i++) z[i] = row < i;
+        sae_eval_add(&a, x, x, z, 1);
+    }
+    sae_eval_result r = sae_eval_finish(&a);
+    CHECK_INT(r.dead, 1);
+    static const int want[SAE_DENSITY_BINS] = {0, 0, 0, 0, 0, 0, 3, 6, 22, 68, 217, 684};
+    for (int i = 0; i < SAE_DENSITY_BINS; i++) CHECK_INT(r.density[i], want[i]);
+    for (int i = 0; i <= SAE_DENSITY_BINS; i++) CHECK_NEAR(log10(sae_density_edge(i)), 0.5 * i - 6, 1e-12);
+    sae_eval_free(&a);
+}
+
+/* Every part is what an evaluation of its rows alone would be. */
+static void parts_are_evaluations_of_their_own(void) {
+    enum { LABELS = 2 };
+    static float x[ROWS * D], z[ROWS * 3], xhat[ROWS * D];
+    static int pos[ROWS], label[ROWS];
+    tn_rng r = tn_rng_seed(8);
+    for (int i = 0; i < ROWS * D; i++) x[i] = tn_rng_normal(&r), xhat[i] = x[i] + 0.1f * tn_rng_normal(&r);
+    for (int i = 0; i < ROWS * 3; i++) z[i] = tn_rng_normal(&r);
+    for (int i = 0; i < ROWS; i++) pos[i] = i % 50, label[i] = (int)tn_rng_below(&r, LABELS + 1) - 1;
+    sae_parts p;
+    CHECK_INT(sae_parts_new(&p, D, 3, 1, LABELS, NULL), TN_OK);
+    CHECK_INT(sae_parts_reserve(&p, ROWS / 2, NULL), TN_OK);
+    for (int i = 0; i < ROWS; i++) {
+        if (i == ROWS / 2) CHECK_INT(sae_parts_reserve(&p, ROWS - ROWS / 2, NULL), TN_OK);
+        sae_parts_add(&p, x + i * D, xhat + i * D, z + i * 3, pos[i], label[i]);
+    }
+    for (int i = 0; i < ROWS; i++) sae_parts_add_again(&p, x + i * D, pos[i], label[i]);
+    size_t in_ranges = 0;
+    for (int part = 0; part < p.n; part++) {
+        sae_eval alone = accumulator(D, 3);
+        int first = 0, last = INT32_MAX, of_label = part >= p.first_label ? part - p.first_label : -1;
+        if (part > 0 && of_label < 0) sae_range_bounds(part - p.first_range, &first, &last);
+        for (int round = 0; round < 2; round++) {
+            for (int i = 0; i < ROWS; i++) {
+                if (pos[i] < first || pos[i] > last || (of_label >= 0 && label[i] != of_label)) continue;
+                if (round == 0)
+                    sae_eval_add(&alone, x + i * D, xhat + i * D, z + i * 3, 1);
+                else
+                    sae_eval_add_again(&alone, x + i * D, sae_eval_error(x + i * D, xhat + i * D, D));
+            }
+        }
+        sae_eval_result got = sae_eval_finish(&p.part[part]), want = sae_eval_finish(&alone);
+        CHECK_INT(got.n, want.n);
+        if (got.n) CHECK(memcmp(&got, &want, sizeof got) == 0);
+        if (part > 0 && of_label < 0) in_ranges += got.n;
+        sae_eval_free(&alone);
+    }
+    CHECK_INT(in_ranges, ROWS);
+    CHECK_INT(p.part[p.first_range].n, ROWS / 50); /* position 0 */
+    CHECK_INT(p.part[p.first_range + 6].n, (50 - 32) * ROWS / 50);
+    sae_parts_free(&p);
+    int first, last;
+    sae_range_bounds(SAE_RANGES - 1, &first, &last);
+    CHECK_INT(last, INT32_MAX);
+}
+
 static void batches_do_not_matter(void) {
     static float x[ROWS * D], xhat[ROWS * D], z[ROWS * 3];
     tn_rng r = tn_rng_seed(6);
@@ -118,7 +187,8 @@ static void open_fixture(fixture *f) {
     static const int first[] = {9, 0, 5}, end[] = {N_TOKENS, N_TOKENS, 20};
     f->model = open_golden(MODEL);
     make_tokens(f->tokens[0], N_DOCS * N_TOKENS, qwen_model_config(f->model)->vocab);
-    for (int i = 0; i < N_DOCS; i++) f->docs[i] = (sae_effect_doc){f->tokens[i], N_TOKENS, first[i], end[i]};
+    for (int i = 0; i < N_DOCS; i++)
+        f->docs[i] = (sae_effect_doc){f->tokens[i], N_TOKENS, first[i], end[i], i % 2};
 }
 
 /* W_enc = [I, -I], W_dec = [I; -I]: the two halves of z are the positive and the negative parts of x. */
@@ -149,12 +219,13 @@ static sae_effect_result measure(const fixture *f, const sae_model *s, int threa
     qwen_state *state = new_state(f->model, tn_kernels_select(NULL), threads, N_TOKENS, chunk);
     sae_effect m;
     tn_err e = {0};
-    CHECK_INT(sae_effect_new(&m, state, s, LAYER, QWEN_RESID_POST, N_TOKENS, &e), TN_OK);
+    CHECK_INT(sae_effect_new(&m, state, s, &(sae_effect_opts){LAYER, QWEN_RESID_POST, N_TOKENS, 1, 2}, &e),
+              TN_OK);
     for (int i = 0; i < N_DOCS; i++) CHECK_INT(sae_effect_add(&m, &f->docs[i], &e), TN_OK);
     for (int i = 0; i < N_DOCS; i++) CHECK_INT(sae_effect_add_mean(&m, &f->docs[i], &e), TN_OK);
     CHECK_STR(e.msg, "");
-    sae_effect_result r = sae_effect_finish(&m);
-    if (mean) sae_eval_mean(&m.rows, mean);
+    sae_effect_result r = sae_effect_finish(&m, SAE_ALL_ROWS);
+    if (mean) sae_eval_mean(&m.rows.part[SAE_ALL_ROWS], mean);
     sae_effect_free(&m);
     qwen_state_free(state);
     return r;
@@ -252,30 +323,31 @@ static void what_cannot_be_measured(void) {
     sae_model s = random_sae(d), narrow = random_sae(d - 1);
     sae_effect m;
     tn_err e = {0};
-    CHECK_INT(sae_effect_new(&m, state, &narrow, LAYER, QWEN_RESID_POST, 1, &e), TN_ESHAPE);
+    CHECK_INT(sae_effect_new(&m, state, &narrow, &(sae_effect_opts){LAYER, QWEN_RESID_POST, 1, 0, 0}, &e),
+              TN_ESHAPE);
     CHECK_HAS(e.msg, "does not fit the model's");
 
-    CHECK_INT(sae_effect_new(&m, state, &s, LAYER, QWEN_RESID_POST, 20, &e), TN_OK);
-    sae_effect_doc none = {f.tokens[0], 7, 7, 7}, last = {f.tokens[0], 7, 6, 7};
+    CHECK_INT(sae_effect_new(&m, state, &s, &(sae_effect_opts){LAYER, QWEN_RESID_POST, 20, 0, 0}, &e), TN_OK);
+    sae_effect_doc none = {f.tokens[0], 7, 7, 7, -1}, last = {f.tokens[0], 7, 6, 7, -1};
     CHECK_INT(sae_effect_add(&m, &none, &e), TN_OK);
-    CHECK_INT(sae_effect_finish(&m).docs, 0);
+    CHECK_INT(sae_effect_finish(&m, SAE_ALL_ROWS).docs, 0);
     CHECK_INT(sae_effect_add(&m, &last, &e), TN_OK); /* one row, which predicts nothing */
     CHECK_INT(sae_effect_add_mean(&m, &last, &e), TN_OK);
-    sae_effect_result r = sae_effect_finish(&m);
+    sae_effect_result r = sae_effect_finish(&m, SAE_ALL_ROWS);
     CHECK_INT(r.docs, 1);
     CHECK_INT(r.rows.n, 1);
-    CHECK(isnan(r.ce_original) && isnan(r.kl) && isnan(r.loss_recovered) && !isnan(r.rows.mse));
+    CHECK(isnan(r.ce_original) && !isnan(r.kl) && isnan(r.loss_recovered) && !isnan(r.rows.mse));
 
-    CHECK_INT(sae_effect_add(&m, &f.docs[0], &e), TN_EARG); /* 30 targets */
-    CHECK_INT(sae_effect_add(&m, &(sae_effect_doc){f.tokens[0], 7, 6, 8}, &e), TN_EARG);
+    CHECK_INT(sae_effect_add(&m, &f.docs[0], &e), TN_EARG); /* 31 rows */
+    CHECK_INT(sae_effect_add(&m, &(sae_effect_doc){f.tokens[0], 7, 6, 8, -1}, &e), TN_EARG);
     f.tokens[2][15] = vocab; /* only a target, never fed */
-    CHECK_INT(sae_effect_add(&m, &(sae_effect_doc){f.tokens[2], 16, 5, 15}, &e), TN_EARG);
+    CHECK_INT(sae_effect_add(&m, &(sae_effect_doc){f.tokens[2], 16, 5, 15, -1}, &e), TN_EARG);
     CHECK_HAS(e.msg, "is out of range");
     s.b_dec[1] = NAN;
     CHECK_INT(sae_effect_add(&m, &last, &e), TN_ENUM);
     sae_effect_free(&m);
 
-    CHECK_INT(sae_effect_new(&m, state, &s, 99, QWEN_RESID_POST, 20, &e), TN_OK);
+    CHECK_INT(sae_effect_new(&m, state, &s, &(sae_effect_opts){99, QWEN_RESID_POST, 20, 0, 0}, &e), TN_OK);
     CHECK_INT(sae_effect_add(&m, &last, &e), TN_EARG);
     CHECK_HAS(e.msg, "layer 99 is out of range");
     sae_effect_free(&m);
@@ -289,6 +361,8 @@ void test_eval(void) {
     RUN(two_rows_by_hand);
     RUN(rows_of_zeros_and_rows_all_equal);
     RUN(the_mean_explains_nothing);
+    RUN(densities);
+    RUN(parts_are_evaluations_of_their_own);
     RUN(batches_do_not_matter);
     RUN(kl_by_hand);
     RUN(an_identity_loses_nothing);

@@ -87,6 +87,20 @@ static void atomic(void) {
     tn_out_discard(NULL);
 }
 
+/* A killed writer's temporary file goes with the next writer; those of live ones and other files stay. */
+static void leftovers(void) {
+    tn_err e;
+    char out[256];
+    test_shell("rm -rf " TEST_TMP "/os-left && mkdir -p " TEST_TMP "/os-left && cd " TEST_TMP "/os-left && "
+               "true & p=$!; wait $p; cd " TEST_TMP "/os-left && : > file.tmp-$p && : > file.tmp-1 && "
+               ": > file.tmp-$p.old && : > file2.tmp-$p && : > file.tmp-",
+               NULL, 0, NULL, 0);
+    CHECK_INT(tn_write_file(TEST_TMP "/os-left/file", "x", 1, &e), TN_OK);
+    test_shell("ls " TEST_TMP "/os-left | sed 's/-[0-9][0-9][0-9]*/-PID/' | LC_ALL=C sort | xargs", out,
+               sizeof out, NULL, 0);
+    CHECK_STR(out, "file file.tmp- file.tmp-1 file.tmp-PID.old file2.tmp-PID\n");
+}
+
 static void refusals(void) {
     tn_err e;
     tn_map m;
@@ -175,6 +189,7 @@ void test_os(void) {
     RUN(write_and_map);
     RUN(pieces);
     RUN(atomic);
+    RUN(leftovers);
     RUN(refusals);
     RUN(disk_full);
     RUN(links);

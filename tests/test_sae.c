@@ -319,10 +319,27 @@ static void weights_must_be_finite(void) {
     sae_model s, back;
     sae_config cfg = {.d_in = 3, .d_sae = 2, .hook_name = "blocks.0.hook_resid_post"};
     CHECK_INT(sae_new(&s, &cfg, &e), TN_OK);
+    const char *dir = TEST_TMP "/infinite", *weights = TEST_TMP "/infinite/sae_weights.safetensors";
+    test_shell("rm -rf " TEST_TMP "/infinite", NULL, 0, NULL, 0);
     s.b_dec[1] = INFINITY;
-    CHECK_INT(sae_save_dir(&s, TEST_TMP "/infinite", NULL, &e), TN_OK);
+    CHECK_INT(sae_save_dir(&s, dir, NULL, &e), TN_ENUM);
+    CHECK_HAS(e.msg, "b_dec is not finite, nothing is written");
+    CHECK(!tn_file_exists(dir));
+    s.b_dec[1] = 4321.0f; /* a sound file, then spoilt: the bytes of 4321 become an infinity's */
+    CHECK_INT(sae_save_dir(&s, dir, NULL, &e), TN_OK);
     sae_free(&s);
-    CHECK_INT(sae_open_dir(&back, TEST_TMP "/infinite", &e), TN_ENUM);
+    tn_map map;
+    CHECK_INT(tn_map_file(&map, weights, &e), TN_OK);
+    unsigned char *bytes = malloc(map.size), sound[4], infinite[4];
+    tn_store_u32(sound, 0x45870800u), tn_store_u32(infinite, 0x7f800000u);
+    memcpy(bytes, map.data, map.size);
+    size_t at = 0, size = map.size;
+    while (at + 4 < size && memcmp(bytes + at, sound, 4) != 0) at++;
+    memcpy(bytes + at, infinite, 4);
+    tn_unmap_file(&map);
+    CHECK_INT(tn_write_file(weights, bytes, size, &e), TN_OK);
+    free(bytes);
+    CHECK_INT(sae_open_dir(&back, dir, &e), TN_ENUM);
     CHECK_HAS(e.msg, "tensor \"b_dec\" has a number that is not finite");
 }
 

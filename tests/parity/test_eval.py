@@ -1,4 +1,5 @@
-"""sae eval against HF transformers and PyTorch: every number, computed here from its definition.
+"""sae eval against HF transformers and PyTorch: every number, computed here from its definition; and against
+SAELens' own run_evals, for every architecture.
 
 A random SAE sits in the tiny chat model. The reference runs the whole document four times in float32 with a
 forward hook on the layer, and sums in float64.
@@ -8,8 +9,12 @@ import pathlib
 
 import pytest
 import torch
+from sae_lens.evals import EvalConfig, run_evals
+from sae_lens.training.activation_scaler import ActivationScaler
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from test_arch import CASES as ARCHITECTURES
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
 MODEL = GOLDEN / "tiny-chat"
@@ -20,6 +25,7 @@ RELATIVE = 1e-5
 DERIVED = {
     "ce_difference": lambda r: r["ce_sae"] - r["ce_original"],
     "loss_recovered": lambda r: (r["ce_zero"] - r["ce_sae"]) / (r["ce_zero"] - r["ce_original"]),
+    "kl_score": lambda r: (r["kl_zero"] - r["kl"]) / r["kl_zero"],
     "loss_recovered_mean": lambda r: (r["ce_mean"] - r["ce_sae"]) / (r["ce_mean"] - r["ce_original"]),
 }
 
@@ -94,6 +100,8 @@ def expect(model, sae, documents):
     out = {
         "n_docs": len(documents), "n_tokens": len(x), "l0": (z != 0).sum(1).double().mean(), "l1": z.sum(1).mean(),
         "mse": error.mean(), "mse_per_element": (xhat - x).square().mean(),
+        "explained_variance_legacy": (1 - error / (x - x.mean(0)).square().sum(1)).mean(),
+        "l2_norm_in": x.norm(dim=1).mean(), "l2_norm_out": xhat.norm(dim=1).mean(),
         "fve": 1 - error.mean() / (x - x.mean(0)).square().sum(1).mean(),
         "cosine": torch.nn.functional.cosine_similarity(x, xhat, dim=1).mean(),
         "l2_ratio": (xhat.norm(dim=1) / x.norm(dim=1)).mean(),
@@ -102,24 +110,26 @@ def expect(model, sae, documents):
     }
     ways = {"original": lambda h: h, "sae": lambda h: decode(sae, encode(sae, h)), "zero": torch.zeros_like,
             "mean": lambda h: mean.expand_as(h)}
-    nll, kl = {way: [] for way in ways}, []
+    nll, kl = {way: [] for way in ways}, {"sae": [], "zero": []}
     for ids, first, end in documents:
-        rows = slice(first, min(end, len(ids) - 1))  # rows that predict a token of the document
-        target = torch.tensor(ids)[rows.start + 1 : rows.stop + 1]
-        logp = {way: forward(model, ids, slice(first, end), replace)[0][rows].log_softmax(-1)
-                for way, replace in ways.items()}
+        rows = slice(first, end)
+        target = torch.tensor(ids)[first + 1 : end + 1]  # a document's last row predicts nothing
+        logp = {way: forward(model, ids, rows, replace)[0][rows].log_softmax(-1) for way, replace in ways.items()}
         for way in ways:
-            nll[way].append(-logp[way].gather(1, target[:, None])[:, 0])
-        kl.append((logp["original"].exp() * (logp["original"] - logp["sae"])).sum(1))
+            nll[way].append(-logp[way][: len(target)].gather(1, target[:, None])[:, 0])
+        for way in kl:
+            kl[way].append((logp["original"].exp() * (logp["original"] - logp[way])).sum(1))
     ce = {way: torch.cat(values).mean() for way, values in nll.items()}
     out |= {f"ce_{way}": value for way, value in ce.items()}
-    out |= {"n_targets": len(torch.cat(kl)), "kl": torch.cat(kl).mean()}
+    out |= {"n_targets": len(torch.cat(nll["sae"])), "kl": torch.cat(kl["sae"]).mean(),
+            "kl_zero": torch.cat(kl["zero"]).mean()}
     return out | {name: formula(out) for name, formula in DERIVED.items()}
 
 
 def compare(got, want):
     assert got.pop("hook_name") == f"blocks.{LAYER}.hook_resid_post"
     got.pop("positions"), got.pop("skip_first")
+    assert sum(got.pop("density")["latents"]) == got["alive"]
     assert got.keys() == want.keys()
     largest = 0
     for name, value in want.items():
@@ -165,3 +175,84 @@ def test_text(build, run, model, tokenizer, sae):
     windows = [(ids[at : at + 50], 0, 50) for at in range(0, 250, 50)]
     got = run([build / "sae", "eval", "-m", MODEL, "-s", sae[2], "--text", path, "--ctx", 50, "--limit", 5, "--json"])
     compare(json.loads(got.stdout), expect(model, sae, windows))
+
+
+class ForRunEvals:
+    """What run_evals asks of a model and of a store of activations: all windows of a text as one batch."""
+
+    def __init__(self, model, tokens):
+        self.hf, self.tokens = model, tokens
+        self.context_size, self.store_batch_size_prompts = tokens.shape[1], len(tokens)
+
+    def get_batch_tokens(self, _):
+        return self.tokens
+
+    def reset_input_dataset(self):
+        pass
+
+    def run_with_cache(self, tokens, names_filter, **_):
+        return None, {names_filter[0]: self.hf(tokens, output_hidden_states=True).hidden_states[LAYER + 1]}
+
+    def __call__(self, tokens, **_):
+        logits = self.hf(tokens).logits
+        return logits, -logits[:, :-1].log_softmax(-1).gather(2, tokens[:, 1:, None])[..., 0]
+
+    def run_with_hooks(self, tokens, fwd_hooks, **_):
+        def hook(_, __, output):
+            x = output[0] if isinstance(output, tuple) else output
+            x = fwd_hooks[0][1](x, None)
+            return (x, *output[1:]) if isinstance(output, tuple) else x
+
+        handle = self.hf.model.layers[LAYER].register_forward_hook(hook)
+        both = self(tokens)
+        handle.remove()
+        return both
+
+
+@pytest.mark.parametrize("apply_b_dec", [True, False])
+@pytest.mark.parametrize("case", ARCHITECTURES)
+def test_run_evals(build, run, model, tokenizer, tmp_path, case, apply_b_dec):
+    kind, config, settings, _ = ARCHITECTURES[case]
+    settings = settings | ({"k": 9} if "k" in settings else {})
+    other = kind(config(d_in=D, d_sae=F, apply_b_dec_to_input=apply_b_dec, **settings))
+    path = GOLDEN / "prose.txt"
+    tokens = torch.tensor(tokenizer(path.read_text(encoding="utf-8"), add_special_tokens=False).input_ids[:250])
+    tokens = tokens.reshape(5, 50)
+    draw = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        scale = model(tokens, output_hidden_states=True).hidden_states[LAYER + 1].std()
+        w_dec = torch.randn(F, D, generator=draw) / D**0.5
+        for name, p in other.named_parameters():
+            p.copy_(torch.randn(p.shape, generator=draw) * 0.2 * scale)
+            if name == "W_dec":
+                p.copy_(w_dec * torch.linspace(0.7, 1.2, F)[:, None])
+            if name == "W_enc":
+                p.copy_(0.6 * w_dec.T)
+            if name == "threshold":
+                p.copy_(p.abs() + 0.1 * scale)
+            if name in ("b_enc", "b_gate"):
+                p[:3] = -1e6  # latents that never fire
+    other.cfg.metadata.hook_name = f"blocks.{LAYER}.hook_resid_post"
+    other.save_model(tmp_path)
+    batches = {"batch_size_prompts": 5, "n_eval_reconstruction_batches": 1, "n_eval_sparsity_variance_batches": 1}
+    what = ("kl", "ce_loss", "l2_norms", "sparsity_metrics", "variance_metrics", "featurewise_density_statistics")
+    stub = ForRunEvals(model, tokens)
+    theirs, features = run_evals(other, stub, stub, ActivationScaler(), exclude_special_tokens=False,
+                                 eval_config=EvalConfig(**batches, **{f"compute_{name}": True for name in what}))
+    theirs = {name: value for group in theirs.values() for name, value in group.items()}
+    got = run([build / "sae", "eval", "-m", MODEL, "-s", tmp_path, "--text", path, "--ctx", 50, "--limit", 5, "--json"])
+    got = json.loads(got.stdout)
+    names = {"l0": "l0", "l1": "l1", "mse": "mse", "fve": "explained_variance", "cosine": "cossim",
+             "explained_variance_legacy": "explained_variance_legacy", "l2_norm_in": "l2_norm_in",
+             "l2_norm_out": "l2_norm_out", "l2_ratio": "l2_ratio",
+             "relative_reconstruction_bias": "relative_reconstruction_bias", "ce_original": "ce_loss_without_sae",
+             "ce_sae": "ce_loss_with_sae", "ce_zero": "ce_loss_with_ablation", "loss_recovered": "ce_loss_score",
+             "kl": "kl_div_with_sae", "kl_zero": "kl_div_with_ablation", "kl_score": "kl_div_score"}
+    for ours, name in names.items():
+        assert got[ours] == pytest.approx(theirs[name], rel=1e-4, abs=1e-6), ours  # an FVE can be near 0
+    density = torch.tensor(features["feature_density"], dtype=torch.float64)
+    assert got["dead"] == (density == 0).sum() and got["dead"] >= 3
+    bins = torch.tensor([10.0**x for x in got["density"]["log10_from"]], dtype=torch.float64)
+    where = torch.bucketize(density[density > 0] + 1e-7, bins) - 1  # float32 shares of 250 tokens
+    assert torch.bincount(where, minlength=len(bins)).tolist() == got["density"]["latents"]
+    print(f"largest difference {max(abs(got[a] - theirs[b]) / max(1, abs(theirs[b])) for a, b in names.items()):.1e}")
