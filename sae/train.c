@@ -161,24 +161,13 @@ static sae_params take_params(tn_arena *a, size_t f, size_t d, int n_vectors) {
 }
 
 /* What only some architectures need. */
-static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t f, size_t b, size_t fb) {
+static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t b) {
     const sae_train_opts *o = &t->opts;
-    int gated = o->arch == SAE_TRAIN_GATED;
-    size_t heaps = 0, errors = 0;
-    if (o->arch == SAE_TRAIN_TOPK) {
-        if (tn_mul_size(b, (size_t)o->k, &heaps)) a->failed = 1;
-        t->heap = tn_arena_take(a, heaps, sizeof *t->heap);
-        t->worst = tn_arena_take(a, b, sizeof *t->worst);
-    }
+    size_t errors = 0;
     if (t->arch->batch_wide)
         t->digits = tn_arena_take(a, (size_t)t->ex.threads * SAE_DIGITS, sizeof *t->digits);
-    if (t->arch->auxk) {
-        t->dead = tn_arena_take(a, f, sizeof *t->dead);
-        t->dead_at = tn_arena_take(a, f, sizeof *t->dead_at);
-        t->dead_pre = tn_arena_take(a, fb, sizeof *t->dead_pre);
-        t->dead_heap = tn_arena_take(a, b * (d / 2), sizeof *t->dead_heap);
-    }
-    if (t->arch->auxk || gated) {
+    if (t->arch->auxk) sae_auxk_take(t, a);
+    if (t->arch->auxk || o->arch == SAE_TRAIN_GATED) {
         t->aux_err = tn_arena_take(a, b * d, sizeof *t->aux_err);
         t->aux_se = tn_arena_take(a, b, sizeof *t->aux_se);
     }
@@ -186,25 +175,20 @@ static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t f, size_t b,
         if (tn_mul_size(b * d, (size_t)o->n_widths - 1, &errors)) a->failed = 1;
         t->level_err = tn_arena_take(a, errors, sizeof *t->level_err);
     }
-    if (gated) t->gate = tn_arena_take(a, fb, sizeof *t->gate);
 }
 
 /* Takes every buffer of train_internal.h from the arena, to measure and then to place. */
 static void carve(sae_trainer *t, tn_arena *a) {
-    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae, b = (size_t)t->opts.batch, fb;
-    if (tn_mul_size(f, b, &fb)) {
-        a->failed = 1;
-        return;
-    }
+    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae, b = (size_t)t->opts.batch;
     t->m = take_params(a, f, d, t->n_vectors);
     t->v = take_params(a, f, d, t->n_vectors);
     t->g = take_params(a, f, d, t->n_vectors);
     t->silent = tn_arena_take(a, f, sizeof *t->silent);
     t->xin = tn_arena_take(a, b * d, sizeof *t->xin);
     t->err = tn_arena_take(a, b * d, sizeof *t->err);
-    t->z = tn_arena_take(a, fb, sizeof *t->z);
-    t->rows = tn_arena_take(a, fb, sizeof *t->rows);
-    t->count = tn_arena_take(a, f, sizeof *t->count);
+    /* with a k of their own rows list no more, but for a NaN that the loss has to show */
+    sae_lists_take(&t->lists, a, b, t->arch->per_row ? (size_t)t->opts.k + 1 : f, f);
+    sae_train_take_encoder(t, a);
     t->fired = tn_arena_take(a, f, sizeof *t->fired);
     t->weight = tn_arena_take(a, f, sizeof *t->weight);
     t->row_se = tn_arena_take(a, b, sizeof *t->row_se);
@@ -214,7 +198,7 @@ static void carve(sae_trainer *t, tn_arena *a) {
     t->mean = tn_arena_take(a, d, sizeof *t->mean);
     t->b_dec_part = tn_arena_take(a, (f + SAE_GROUP - 1) / SAE_GROUP * d, sizeof *t->b_dec_part);
     t->zero = tn_arena_take(a, d, sizeof *t->zero);
-    carve_own(t, a, d, f, b, fb);
+    carve_own(t, a, d, b);
 }
 
 /* The options fit the model. */

@@ -28,6 +28,10 @@ typedef enum {
 
 enum { SAE_MAX_WIDTHS = 12 };
 
+/* Integer screening of the encoder (sae/screen.h), which changes the speed and not one bit: where it pays,
+ * never, at every step. */
+typedef enum { SAE_SCREEN_AUTO, SAE_SCREEN_OFF, SAE_SCREEN_ON } sae_screen_use;
+
 typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH } sae_l0_penalty;
 
 typedef struct {
@@ -62,6 +66,8 @@ typedef struct {
     /* Matryoshka: latents of the nested SAEs, ascending (see sae_train_fill_widths). */
     int n_widths;
     int widths[SAE_MAX_WIDTHS];
+
+    sae_screen_use screen;
 } sae_train_opts;
 
 /* "relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka" ("standard" is relu); 1 when known. */

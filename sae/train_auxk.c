@@ -12,6 +12,7 @@
 
 #include "tensor/par.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Latents that take part on a row. */
@@ -35,27 +36,61 @@ void sae_auxk_start(sae_trainer *t) {
     if (t->opts.aux == 0 || t->model->cfg.d_in < 2) t->n_dead = 0;
 }
 
-static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
+/* ---- Choosing, and the loss ---- */
+
+void sae_auxk_take(sae_trainer *t, tn_arena *a) {
+    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae, threads = (size_t)t->ex.threads;
+    size_t room = 0;
+    if (tn_mul_size(threads * SAE_ROWS, f, &room)) a->failed = 1;
+    t->dead = tn_arena_take(a, f, sizeof *t->dead);
+    t->dead_at = tn_arena_take(a, f, sizeof *t->dead_at);
+    t->dead_pre = tn_arena_take(a, room, sizeof *t->dead_pre);
+    t->dead_heap = tn_arena_take(a, threads * (d / 2), sizeof *t->dead_heap);
+    sae_lists_take(&t->dead_lists, a, (size_t)t->opts.batch, d / 2 < f ? d / 2 : f, f);
+}
+
+/* The rows of W_enc of dead latents side by side, where the gradient has its room until it is computed. */
+static void gather(void *ctx, size_t begin, size_t end) {
+    sae_trainer *t = ctx;
+    size_t d = (size_t)t->model->cfg.d_in;
+    for (size_t j = begin; j < end; j++)
+        memcpy(t->g.w_enc + j * d, t->model->w_enc + (size_t)t->dead[j] * d, d * sizeof *t->g.w_enc);
+}
+
+/* The list of row b from its pre-activations [n_dead]. */
+static void choose(const sae_trainer *t, const float *pre, size_t b, sae_pick *heap) {
+    sae_entry *list = t->dead_lists.of_row + b * t->dead_lists.room;
+    uint32_t m = picks(t), held = 0, count = 0;
+    for (int j = 0; j < t->n_dead && m < (uint32_t)t->n_dead; j++)
+        if (!isnan(pre[j])) sae_topk_offer(heap, &held, m, pre[j] * t->weight[t->dead[j]], (uint32_t)j);
+    sae_pick worst = held == m ? heap[0] : (sae_pick){-INFINITY, 0};
+    for (int j = 0; j < t->n_dead && count < m; j++)
+        if (held < m || sae_topk_kept(worst, pre[j] * t->weight[t->dead[j]], (uint32_t)j))
+            list[count++] = (sae_entry){(uint32_t)j, pre[j]};
+    t->dead_lists.n_of_row[b] = count;
+}
+
+static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, width = (size_t)t->opts.batch, room = d / 2;
-    uint32_t m = picks(t), held[SAE_ROWS];
+    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, n_dead = (size_t)t->n_dead;
+    float *pre = t->dead_pre + worker * SAE_ROWS * f; /* [rows, n_dead] */
+    const float *xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x;
     float factor = (float)(2 * scale(t) / t->n);
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
-        memset(held, 0, sizeof held);
-        for (int j = 0; j < t->n_dead; j++)
-            for (size_t b = b0; b < b1; b++)
-                sae_topk_offer(t->dead_heap + b * room, &held[b - b0], m,
-                               t->dead_pre[(size_t)j * width + b] * t->weight[t->dead[j]], (uint32_t)j);
-        for (size_t b = b0; b < b1; b++) {
-            const sae_pick *heap = t->dead_heap + b * room; /* [m] in an order that the row alone decides */
-            float *err = t->aux_err + b * d;                /* [D] */
-            memcpy(err, t->err + b * d, d * sizeof *err);
-            for (uint32_t a = 0; a < m; a++)
-                t->ex.k->axpy(err, t->dead_pre[heap[a].index * width + b],
-                              s->w_dec + (size_t)t->dead[heap[a].index] * d, d);
+        size_t n = end - b0 < SAE_ROWS ? end - b0 : SAE_ROWS;
+        t->ex.k->matmul_f32(pre, n_dead, xin + b0 * d, d, t->g.w_enc, d, n, n_dead, d,
+                            t->room[worker].panels);
+        for (size_t r = 0; r < n; r++) {
+            size_t b = b0 + r;
+            const sae_entry *list = t->dead_lists.of_row + b * t->dead_lists.room;
+            float *err = t->aux_err + b * d, *row = pre + r * n_dead; /* [D], [n_dead] */
             double se = 0;
+            for (size_t j = 0; j < n_dead; j++) row[j] += s->b_enc[t->dead[j]];
+            choose(t, row, b, t->dead_heap + worker * (d / 2));
+            memcpy(err, t->err + b * d, d * sizeof *err);
+            for (uint32_t a = 0; a < t->dead_lists.n_of_row[b]; a++)
+                t->ex.k->axpy(err, list[a].z, s->w_dec + (size_t)t->dead[list[a].at] * d, d);
             for (size_t k = 0; k < d; k++) {
                 se += (double)err[k] * (double)err[k];
                 err[k] *= factor;
@@ -68,21 +103,23 @@ static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
 double sae_auxk_loss(sae_trainer *t) {
     if (t->n_dead == 0) return 0;
     double se = 0;
-    tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, reconstruct_rows, t);
+    tn_parallel_for((size_t)t->n_dead, SAE_GROUP, t->ex.threads, gather, t);
+    tn_parallel_for_workers((size_t)t->n, SAE_ROWS, t->ex.threads, reconstruct_rows, t);
+    sae_lists_turn(&t->dead_lists, (size_t)t->n, (size_t)t->n_dead, t->ex.threads);
     for (int b = 0; b < t->n; b++) se += t->aux_se[b];
     return scale(t) * se / t->n;
 }
 
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
+    const sae_lists *l = &t->dead_lists;
     size_t d = (size_t)t->model->cfg.d_in, at = (size_t)t->dead_at[i];
-    const float *pre = t->dead_pre + at * (size_t)t->opts.batch; /* [n] */
-    for (size_t b = 0; b < (size_t)t->n; b++) {
-        if (!sae_topk_kept(t->dead_heap[b * (d / 2)], pre[b] * t->weight[i], (uint32_t)at)) continue;
-        const float *err = t->aux_err + b * d; /* [D] */
+    for (size_t a = l->first[at]; a < l->first[at + 1]; a++) {
+        const sae_entry e = l->of_latent[a];
+        const float *err = t->aux_err + e.at * d; /* [D] */
         float dz = k->dot(err, g->w, d);
-        k->axpy(g->dw_dec, pre[b], err, d);
-        k->axpy(g->dw_enc, dz, g->xin + b * d, d);
+        k->axpy(g->dw_dec, e.z, err, d);
+        k->axpy(g->dw_enc, dz, g->xin + e.at * d, d);
         g->dpre += dz;
     }
 }

@@ -7,7 +7,6 @@
 
 #include "tensor/par.h"
 
-#include <math.h>
 #include <string.h>
 
 static void center_rows(void *ctx, size_t begin, size_t end) {
@@ -17,51 +16,40 @@ static void center_rows(void *ctx, size_t begin, size_t end) {
         for (size_t k = 0; k < d; k++) t->xin[b * d + k] = t->x[b * d + k] - t->model->b_dec[k];
 }
 
-static void encode_groups(void *ctx, size_t begin, size_t end) {
-    sae_trainer *t = ctx;
+void sae_train_decode(const sae_trainer *t, const sae_piece *p,
+                      float (*value)(const sae_trainer *, size_t, float), float *out, double *l0) {
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, width = (size_t)t->opts.batch;
-    const float *xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x; /* [n, D] */
-    for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
-        size_t count = f - i0 < SAE_GROUP ? f - i0 : SAE_GROUP;
-        /* Latents are the rows of the result: z[i, b] = W_enc[i] · xin[b]. */
-        t->ex.k->matmul_f32(t->z + i0 * width, width, s->w_enc + i0 * d, d, xin, d, count, (size_t)t->n, d,
-                            NULL);
-        for (size_t i = i0; i < i0 + count; i++) {
-            const float *w = s->w_dec + i * d;
-            t->weight[i] = t->opts.unit_norm_decoder ? 1.0f : sqrtf(t->ex.k->dot(w, w, d));
-            t->arch->list(t, i);
+    size_t d = (size_t)s->cfg.d_in;
+    for (size_t i0 = p->i0; i0 < p->i1; i0 += SAE_GROUP) {
+        size_t i1 = p->i1 - i0 < SAE_GROUP ? p->i1 : i0 + SAE_GROUP;
+        for (size_t b = p->b0; b < p->b1; b++) {
+            const sae_entry *list = t->lists.of_row + b * t->lists.room;
+            uint32_t a = p->place[b - p->b0];
+            for (; a < t->lists.n_of_row[b] && list[a].at < i1; a++) {
+                float z = value ? value(t, list[a].at, list[a].z) : list[a].z;
+                if (z == 0) continue;
+                t->ex.k->axpy(out + b * d, z, s->w_dec + list[a].at * d, d);
+                if (l0) l0[b]++;
+            }
+            p->place[b - p->b0] = a;
         }
     }
 }
 
-void sae_train_decode_latent(const sae_trainer *t, size_t i, size_t b0, size_t b1, float *out, double *l0) {
-    const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, width = (size_t)t->opts.batch;
-    const uint32_t *rows = t->rows + i * width;
-    const float *z = t->z + i * width;
-    float floor = s->threshold ? s->threshold[i] : 0.0f; /* JumpReLU lists values below it too */
-    for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++) {
-        if (z[a] <= floor) continue;
-        t->ex.k->axpy(out + rows[a] * d, z[a], s->w_dec + i * d, d);
-        if (l0) l0[rows[a]]++;
-    }
-}
-
-/* x̂ and the error of rows begin … end-1, a block of rows at a time so that they stay in cache while all the
- * latents pass by. Every row adds its latents up in ascending order, however the rows are shared out. */
+/* x̂ and the error of rows begin … end-1. */
 static void decode_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae;
+    size_t d = (size_t)s->cfg.d_in;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
-        for (size_t b = b0; b < b1; b++) {
+        uint32_t place[SAE_ROWS] = {0};
+        sae_piece all = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, (size_t)s->cfg.d_sae, place};
+        for (size_t b = b0; b < all.b1; b++) {
             memcpy(t->err + b * d, s->b_dec, d * sizeof *t->err);
             t->row_l0[b] = 0;
         }
-        for (size_t i = 0; i < f; i++) sae_train_decode_latent(t, i, b0, b1, t->err, t->row_l0);
-        for (size_t b = b0; b < b1; b++) {
+        sae_train_decode(t, &all, t->arch->value, t->err, t->row_l0);
+        for (size_t b = b0; b < all.b1; b++) {
             double se = 0;
             for (size_t k = 0; k < d; k++) {
                 float e = t->err[b * d + k] - t->x[b * d + k];
@@ -70,6 +58,22 @@ static void decode_rows(void *ctx, size_t begin, size_t end) {
             }
             t->row_se[b] = se;
         }
+    }
+}
+
+/* How often latents fire, and the sums of what they give. */
+static void tally(void *ctx, size_t begin, size_t end) {
+    sae_trainer *t = ctx;
+    for (size_t i = begin; i < end; i++) {
+        double sum = 0;
+        t->fired[i] = 0;
+        for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+            float listed = t->lists.of_latent[a].z,
+                  z = t->arch->value ? t->arch->value(t, i, listed) : listed;
+            t->fired[i] += z != 0;
+            sum += (double)z;
+        }
+        t->z_sum[i] = t->arch->sum ? t->arch->sum(t, i) : sum;
     }
 }
 
@@ -94,8 +98,10 @@ void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_met
     t->n = n;
     if (t->model->cfg.apply_b_dec_to_input) tn_parallel_for(rows, SAE_ROWS, t->ex.threads, center_rows, t);
     if (t->arch->auxk) sae_auxk_start(t);
-    tn_parallel_for(f, SAE_GROUP, t->ex.threads, encode_groups, t);
+    sae_train_encode(t);
     if (t->arch->select) t->arch->select(t);
+    sae_lists_turn(&t->lists, rows, f, t->ex.threads);
+    tn_parallel_for(f, SAE_GROUP, t->ex.threads, tally, t);
     tn_parallel_for(rows, SAE_ROWS, t->ex.threads, decode_rows, t);
 
     double se = 0, fired = 0;

@@ -11,7 +11,7 @@
  *     dW_dec[i] = sum_b z G_b + pi E_b                  d|W_dec[i]| = lambda mean_b relu(pi)
  *     db_gate = sum dpi    db_mag = sum dmag    dr_mag = sum dmag u exp(r_mag)
  *
- * The lists hold the rows with an open gate: z, and u beside it in `gate`.
+ * The lists hold u where the gate is open.
  */
 #include "sae/train_internal.h"
 
@@ -23,42 +23,49 @@
 /* Order of the vectors in arch_gated.c. */
 enum { B_GATE, B_MAG, R_MAG };
 
-static void list(sae_trainer *t, size_t i) {
-    size_t n = (size_t)t->n, width = (size_t)t->opts.batch;
-    float *z = t->z + i * width, *gate = t->gate + i * width; /* [n] */
-    uint32_t *rows = t->rows + i * width, count = 0, fired = 0;
-    float b_gate = t->model->b_gate[i], b_mag = t->model->b_mag[i], stretch = expf(t->model->r_mag[i]);
-    double sum = 0;
-    for (size_t b = 0; b < n; b++) {
-        float u = z[b];
-        if (u + b_gate <= 0.0f) continue;
-        float mag = u * stretch + b_mag;
-        gate[count] = u;
-        z[count] = mag <= 0.0f ? 0.0f : mag;
-        rows[count++] = (uint32_t)b;
-        fired += !(mag <= 0.0f);
-        sum += (double)(u + b_gate);
-    }
-    t->count[i] = count;
-    t->fired[i] = fired;
-    t->z_sum[i] = sum; /* of pi: what the penalty takes */
+static float bar(const sae_trainer *t, size_t i) {
+    double bias = (double)t->model->b_gate[i];
+    return sae_screen_below(-bias, fabs(bias));
+}
+
+static int list(const sae_trainer *t, size_t i, float p, sae_entry *e) {
+    if (p + t->model->b_gate[i] <= 0.0f) return 0;
+    *e = (sae_entry){(uint32_t)i, p};
+    return 1;
+}
+
+static float magnitude(const sae_trainer *t, size_t i, float u, float stretch) {
+    float mag = u * stretch + t->model->b_mag[i];
+    return mag <= 0.0f ? 0.0f : mag;
+}
+
+static float value(const sae_trainer *t, size_t i, float u) {
+    return magnitude(t, i, u, expf(t->model->r_mag[i]));
+}
+
+static float pi(const sae_trainer *t, size_t i, float u) {
+    return u + t->model->b_gate[i];
+}
+
+/* Of pi: what the penalty takes. */
+static double sum(const sae_trainer *t, size_t i) {
+    double total = 0;
+    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++)
+        total += (double)pi(t, i, t->lists.of_latent[a].z);
+    return total;
 }
 
 static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, width = (size_t)t->opts.batch;
+    size_t d = (size_t)s->cfg.d_in;
     float two_over_n = 2.0f / (float)t->n;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
-        for (size_t b = b0; b < b1; b++) memcpy(t->aux_err + b * d, s->b_dec, d * sizeof *t->aux_err);
-        for (size_t i = 0; i < f; i++) {
-            const uint32_t *rows = t->rows + i * width;
-            const float *gate = t->gate + i * width;
-            for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++)
-                t->ex.k->axpy(t->aux_err + rows[a] * d, gate[a] + s->b_gate[i], s->w_dec + i * d, d);
-        }
-        for (size_t b = b0; b < b1; b++) {
+        uint32_t place[SAE_ROWS] = {0};
+        sae_piece all = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, (size_t)s->cfg.d_sae, place};
+        for (size_t b = b0; b < all.b1; b++) memcpy(t->aux_err + b * d, s->b_dec, d * sizeof *t->aux_err);
+        sae_train_decode(t, &all, pi, t->aux_err, NULL);
+        for (size_t b = b0; b < all.b1; b++) {
             double se = 0;
             for (size_t k = 0; k < d; k++) {
                 float e = t->aux_err[b * d + k] - t->x[b * d + k];
@@ -79,20 +86,20 @@ static double auxiliary(sae_trainer *t) {
 
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in, width = (size_t)t->opts.batch;
-    const float *z = t->z + i * width, *gate = t->gate + i * width;
-    const uint32_t *rows = t->rows + i * width;
+    size_t d = (size_t)t->model->cfg.d_in;
     float stretch = expf(t->model->r_mag[i]), push = g->lambda_n * t->weight[i];
-    for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *err = t->err + rows[a] * d, *aux = t->aux_err + rows[a] * d; /* [D] */
-        float dmag = z[a] > 0 ? k->dot(err, g->w, d) : 0.0f, dpi = k->dot(aux, g->w, d) + push;
+    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+        const sae_entry e = t->lists.of_latent[a];
+        const float *err = t->err + e.at * d, *aux = t->aux_err + e.at * d; /* [D] */
+        float z = magnitude(t, i, e.z, stretch);
+        float dmag = z > 0 ? k->dot(err, g->w, d) : 0.0f, dpi = k->dot(aux, g->w, d) + push;
         float du = dmag * stretch + dpi;
-        if (z[a] > 0) k->axpy(g->dw_dec, z[a], err, d);
-        k->axpy(g->dw_dec, gate[a] + t->model->b_gate[i], aux, d);
-        k->axpy(g->dw_enc, du, g->xin + rows[a] * d, d);
+        if (z > 0) k->axpy(g->dw_dec, z, err, d);
+        k->axpy(g->dw_dec, e.z + t->model->b_gate[i], aux, d);
+        k->axpy(g->dw_enc, du, g->xin + e.at * d, d);
         g->d[B_GATE] += dpi;
         g->d[B_MAG] += dmag;
-        g->d[R_MAG] += dmag * gate[a] * stretch;
+        g->d[R_MAG] += dmag * e.z * stretch;
         g->dpre += du;
     }
     g->dnorm = g->lambda_n * (float)t->z_sum[i];
@@ -107,7 +114,10 @@ static void b_dec(const sae_trainer *t, float *g) {
 const sae_train_arch sae_train_gated = {.name = "gated",
                                         .trained_as = "gated",
                                         .model = SAE_GATED,
+                                        .bar = bar,
                                         .list = list,
+                                        .value = value,
+                                        .sum = sum,
                                         .auxiliary = auxiliary,
                                         .penalty = sae_train_l1,
                                         .gradient = gradient,

@@ -2,20 +2,27 @@
  *
  * B = rows of the batch (opts.batch at most), D = d_in, F = d_sae.
  *
- * Everything after the encoder's product works on active latents only: latent i of the batch is a list of
- * the rows it fires on, in ascending order, with its values. The lists lie latent by latent, so each latent's
- * gradient is a sum over its own list in a fixed order: latents are shared out between threads without
- * changing one bit. Latents are handled in groups of SAE_GROUP, the smallest piece of work.
+ * A step is
  *
- * There is no second, dense form of the passes behind the encoder: it would be faster only while more than
- * about a fifth of the latents fire, and a run that starts with few of them firing (fit.h) stays below that.
+ *     encode     train_encode.c   x [B, D] -> lists of active latents, row by row; screening (screen.h)
+ *     select     the architecture's, where rows compete
+ *     turn       train_lists.c    the same lists, latent by latent
+ *     decode     train_forward.c  the error, the losses
+ *     gradient   train_grad.c     each latent's is a sum over its own list, in a fixed order
+ *     update     train_update.c   Adam
+ *
+ * Everything behind the encoder works on active latents only, and nothing of size [B, F] is kept. Rows or
+ * latents are shared out between threads without changing one bit. Latents are handled in groups of
+ * SAE_GROUP, the smallest piece of work.
  */
 #ifndef SAE_TRAIN_INTERNAL_H
 #define SAE_TRAIN_INTERNAL_H
 
 #include "sae/arch.h"
+#include "sae/screen.h"
 #include "sae/topk.h"
 #include "sae/train.h"
+#include "sae/train_lists.h"
 #include "tensor/arena.h"
 
 #define SAE_GROUP 64 /* latents per piece of work; their encoder rows stay in the second-level cache */
@@ -47,11 +54,18 @@ typedef struct {
     const char *name;
     const char *trained_as; /* its name in SAELens' metadata */
     sae_architecture model; /* what it is once trained */
-    /* Turns row i of the encoder's product, z [n], into the latent's list, in place: z, rows, count, fired,
-     * z_sum. A NaN is listed, which carries it into the loss. */
-    void (*list)(sae_trainer *t, size_t i);
-    /* After all lists are made: takes entries off them (or NULL). */
+    /* The least product of latent i with a row that `list` may list, or a little less (sae_screen_below). */
+    float (*bar)(const sae_trainer *t, size_t i);
+    /* Is latent i, whose product with the row is p, listed? If so 1, and *e is its entry. A NaN is listed,
+     * which carries it into the loss. */
+    int (*list)(const sae_trainer *t, size_t i, float p, sae_entry *e);
+    int per_row; /* 1: of what is listed the k largest of a row stay, weighed by w_i */
+    /* After all rows have their lists: takes entries off them (or NULL). */
     void (*select)(sae_trainer *t);
+    /* What latent i decodes with where its entry is z: 0 where it does not fire (NULL: z). */
+    float (*value)(const sae_trainer *t, size_t i, float z);
+    /* What the penalty sums of latent i's list, into z_sum (NULL: its values). */
+    double (*sum)(const sae_trainer *t, size_t i);
     /* After x̂: the auxiliary loss; fills aux_err with its gradient by the reconstruction (or NULL). */
     double (*auxiliary)(sae_trainer *t);
     double (*penalty)(const sae_trainer *t);
@@ -59,7 +73,7 @@ typedef struct {
     /* Adds to g [D] what moves b_dec as the start of a reconstruction; NULL: the sum of err. */
     void (*b_dec)(const sae_trainer *t, float *g);
     int auxk;       /* 1: AuxK is part of the auxiliary loss and has to know which latents are dead */
-    int batch_wide; /* 1: latents are selected over the whole batch, with a threshold in the end */
+    int batch_wide; /* 1: … the k n largest of the batch; `select` takes the others off */
     void (*after_step)(sae_trainer *t); /* state that is no parameter (or NULL) */
     void (*finish)(sae_trainer *t);     /* sae_train_finish (or NULL) */
 } sae_train_arch;
@@ -67,6 +81,22 @@ typedef struct {
 extern const sae_train_arch sae_train_relu, sae_train_topk, sae_train_batchtopk, sae_train_jumprelu,
     sae_train_gated, sae_train_matryoshka;
 const sae_train_arch *sae_train_arch_of(sae_train_kind kind);
+
+/* What a thread needs to encode a block of rows [R]. */
+typedef struct {
+    float *scores;     /* [R, chunk] products of a chunk of latents */
+    float *panels;     /* [TN_MATMUL_ROOM] */
+    uint32_t *at;      /* [chunk] what of a row reaches the bar */
+    sae_entry *found;  /* [R, F] … of all chunks: the first n_found[r] count, pages unused cost nothing */
+    uint32_t *n_found; /* [R] */
+    uint32_t *place;   /* [R] how far they are computed */
+    float *floor;      /* [R] */
+    sae_pick *heap;    /* [R, k] TopK */
+    uint32_t *held;    /* [R] in it */
+    sae_screen_rows rows;
+    sae_screen_room copy;
+    size_t given_up; /* rows that were encoded densely after all */
+} sae_encode_room;
 
 struct sae_trainer {
     const sae_train_arch *arch;
@@ -82,92 +112,96 @@ struct sae_trainer {
     int32_t *silent;    /* [F] steps since the latent last fired */
 
     /* The batch at hand. */
-    int n;           /* its rows */
-    const float *x;  /* [n, D], the caller's */
-    float *xin;      /* [B, D] x - b_dec (when apply_b_dec_to_input) */
-    float *err;      /* [B, D] x̂, then G = 2/n (x̂ - x) */
-    float *z;        /* [F, B] the first count[i] of row i: values of latent i where it fires */
-    uint32_t *rows;  /* [F, B] … and on which rows, ascending */
-    uint32_t *count; /* [F] length of the lists; JumpReLU lists what comes close to its threshold too */
-    uint32_t *fired; /* [F] rows with z_i > 0 */
+    int n;          /* its rows */
+    const float *x; /* [n, D], the caller's */
+    float *xin;     /* [B, D] x - b_dec (when apply_b_dec_to_input) */
+    float *err;     /* [B, D] x̂, then G = 2/n (x̂ - x) */
+    sae_lists lists;
+    uint32_t *fired; /* [F] rows on which the latent's value is not 0 */
     float *weight;   /* [F] w_i: 1, or |W_dec[i]| */
     int evaluating;  /* 1 within sae_train_eval */
 
     double *row_se;    /* [B] sum_d (x̂ - x)^2 */
-    double *z_sum;     /* [F] sum_b z_i */
+    double *z_sum;     /* [F] what sae_train_arch.sum says */
     double *grad_sq;   /* [F] squared length of the latent's gradient */
     double *mean;      /* [D] column sums of x */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
     float *zero;       /* [D] the gradient of a latent that does not fire */
 
-    /* TopK: the heaps of select. BatchTopK and Matryoshka: histograms, threshold. */
-    sae_pick *heap;   /* [B, k] */
-    sae_pick *worst;  /* [B] the least latent kept on a row */
+    /* The encoder. */
+    sae_screen screen;     /* without screening only its norm and loss, all 0 */
+    int screening;         /* 1: there is an 8-bit copy */
+    int dense_steps;       /* steps to go without it */
+    float *bar;            /* [F] sae_train_arch.bar */
+    float *bar_scale;      /* [F] 1 / w_i where latents compete, else 0 */
+    float floor;           /* that the values of all rows exceed */
+    sae_encode_room *room; /* [threads] */
+
+    /* BatchTopK and Matryoshka. */
     size_t *digits;   /* [threads, SAE_DIGITS] how many values have this digit */
     double threshold; /* moving average of the least value kept, from 0 */
     float least;      /* … on the batch at hand */
 
     /* AuxK (TopK, BatchTopK, Matryoshka): the latents that are dead, reconstructing the error. */
-    int n_dead;       /* 0: no auxiliary loss */
-    int32_t *dead;    /* [n_dead] ascending */
-    int32_t *dead_at; /* [F] place in `dead`, or -1 */
-    float *dead_pre;  /* [n_dead, B] their pre-activations; room for F, of which pages unused cost nothing */
-    sae_pick *dead_heap; /* [B, D/2] index = place in `dead` */
-    float *aux_err;      /* [B, D] gradient of the auxiliary loss by its reconstruction */
-    double *aux_se;      /* [B] its squared error */
+    int n_dead;           /* 0: no auxiliary loss */
+    int32_t *dead;        /* [n_dead] ascending */
+    int32_t *dead_at;     /* [F] place in `dead`, or -1 */
+    sae_lists dead_lists; /* of AuxK: a latent is its place in `dead` */
+    float *dead_pre;      /* [threads, SAE_ROWS, F] the pre-activations of some rows */
+    sae_pick *dead_heap;  /* [threads, D/2] */
+    float *aux_err;       /* [B, D] gradient of the auxiliary loss by its reconstruction */
+    double *aux_se;       /* [B] its squared error */
 
-    float
-        *level_err; /* [opts.n_widths - 1, B, D] Matryoshka: gradient by reconstruction l and those beyond */
+    /* [opts.n_widths - 1, B, D] Matryoshka: gradient by reconstruction l and those beyond */
+    float *level_err;
 
-    float *gate;    /* [F, B] Gated: the encoder's product of a list's entries */
-    double *row_l0; /* [B] JumpReLU: latents that fire on a row */
+    double *row_l0; /* [B] latents that fire on a row */
 };
-
-/* Entries a … of latent i's list with rows in [b0, b1): calls for every row block go through here. */
-static inline uint32_t sae_train_first(const sae_trainer *t, size_t i, size_t row) {
-    const uint32_t *rows = t->rows + i * (size_t)t->opts.batch;
-    uint32_t lo = 0, count = t->count[i];
-    while (count > 0) {
-        uint32_t half = count / 2;
-        if (rows[lo + half] < row) {
-            lo += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return lo;
-}
 
 /* Has latent i a gradient on this batch? Its rows of t->g are written only then. */
 static inline int sae_train_touched(const sae_trainer *t, size_t i) {
-    return t->count[i] > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0);
+    return sae_lists_count(&t->lists, i) > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0);
 }
 
+/* train_encode.c: x -> the rows' lists; takes its memory from the arena. */
+void sae_train_take_encoder(sae_trainer *t, tn_arena *a);
+void sae_train_encode(sae_trainer *t);
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
-/* train_forward.c: adds what latent i decodes to on rows b0 … b1-1 to out [n, D], and 1 to l0 [n] (or NULL)
- * on those where it fires. */
-void sae_train_decode_latent(const sae_trainer *t, size_t i, size_t b0, size_t b1, float *out, double *l0);
-/* train_relu.c: the list of positive pre-activations, sae_train_arch.list of several architectures. */
-void sae_train_list_positive(sae_trainer *t, size_t i);
+/* Latents i0 … i1-1 on rows b0 … b1-1. */
+typedef struct {
+    size_t b0, b1, i0, i1;
+    uint32_t *place; /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
+} sae_piece;
+/* train_forward.c: adds what they decode to - value of their entries (NULL: the entries), latents ascending -
+ * to out [n, D], and how many of a row are not 0 to l0 [n] (or NULL). A group of latents at a time, which
+ * stay in cache while all rows pass by. */
+void sae_train_decode(const sae_trainer *t, const sae_piece *p,
+                      float (*value)(const sae_trainer *, size_t, float), float *out, double *l0);
+/* train_relu.c: bar and list of positive pre-activations. */
+float sae_train_bar_of_zero(const sae_trainer *t, size_t i);
+int sae_train_list_positive(const sae_trainer *t, size_t i, float p, sae_entry *e);
 /* train_relu.c: mean_b sum_i w_i z_sum_i */
 double sae_train_l1(const sae_trainer *t);
-/* train_auxk.c: which latents are dead (before the encoder), the auxiliary loss, a dead latent's gradient. */
+/* train_auxk.c: memory, which latents are dead (before the encoder), the auxiliary loss, a dead latent's
+ * gradient. */
+void sae_auxk_take(sae_trainer *t, tn_arena *a);
 void sae_auxk_start(sae_trainer *t);
 double sae_auxk_loss(sae_trainer *t);
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
 /* train_topk.c: what BatchTopK shares. The gradient with err [n, D] as G; unit_rows moves the lengths of
  * decoder rows into the encoder. */
-void sae_train_topk_list(sae_trainer *t, size_t i);
 void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g);
 double sae_train_no_penalty(const sae_trainer *t);
 void sae_train_unit_rows(sae_trainer *t);
 /* train_batchtopk.c: the threshold that the finished SAE has; what Matryoshka shares. */
 double sae_batchtopk_threshold(const sae_trainer *t);
+int sae_batchtopk_list(const sae_trainer *t, size_t i, float p, sae_entry *e);
 void sae_batchtopk_select(sae_trainer *t);
 void sae_batchtopk_after_step(sae_trainer *t);
 void sae_batchtopk_finish(sae_trainer *t);
+/* … and of the values listed on the first n rows the one with rank - 1 larger or equal ones before it. */
+float sae_batchtopk_rank(sae_trainer *t, size_t n, size_t rank);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */
 double sae_train_gradient(sae_trainer *t, double l1);
 /* … g [D] += the sum of rows [n, D], in order. */

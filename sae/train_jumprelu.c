@@ -25,33 +25,29 @@ static int in_window(float pre, float theta, float bandwidth) {
     return fabsf((pre - theta) / bandwidth) < 0.5f;
 }
 
-static void list(sae_trainer *t, size_t i) {
-    size_t n = (size_t)t->n, width = (size_t)t->opts.batch;
-    float *z = t->z + i * width; /* [n] */
-    uint32_t *rows = t->rows + i * width, count = 0, fired = 0;
-    float bias = t->model->b_enc[i], theta = t->model->threshold[i];
-    double sum = 0;
-    for (size_t b = 0; b < n; b++) {
-        float pre = z[b] + bias;
-        int fires = !(pre <= theta);
-        if (!fires && !in_window(pre, theta, t->opts.bandwidth)) continue;
-        z[count] = pre;
-        rows[count++] = (uint32_t)b;
-        fired += (uint32_t)fires;
-        if (fires) sum += (double)pre;
-    }
-    t->count[i] = count;
-    t->fired[i] = fired;
-    t->z_sum[i] = sum;
+static float bar(const sae_trainer *t, size_t i) {
+    double bias = (double)t->model->b_enc[i], theta = (double)t->model->threshold[i],
+           half = (double)t->opts.bandwidth / 2;
+    return sae_screen_below(theta - half - bias, fabs(theta) + half + fabs(bias));
+}
+
+static int list(const sae_trainer *t, size_t i, float p, sae_entry *e) {
+    float pre = p + t->model->b_enc[i], theta = t->model->threshold[i];
+    if (pre <= theta && !in_window(pre, theta, t->opts.bandwidth)) return 0;
+    *e = (sae_entry){(uint32_t)i, pre};
+    return 1;
+}
+
+static float value(const sae_trainer *t, size_t i, float z) {
+    return z <= t->model->threshold[i] ? 0.0f : z;
 }
 
 static double tanh_sum(const sae_trainer *t) {
-    size_t width = (size_t)t->opts.batch;
     double sum = 0;
     for (size_t i = 0; i < (size_t)t->model->cfg.d_sae; i++) {
         float scale = t->opts.tanh_scale * t->weight[i];
-        for (uint32_t a = 0; a < t->count[i]; a++) {
-            float z = t->z[i * width + a];
+        for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+            float z = t->lists.of_latent[a].z;
             if (z > t->model->threshold[i]) sum += (double)tanhf(scale * z);
         }
     }
@@ -78,26 +74,25 @@ static float step_gradient(const sae_trainer *t, uint32_t row, float lambda_n) {
 
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in, width = (size_t)t->opts.batch;
-    const float *z = t->z + i * width;
-    const uint32_t *rows = t->rows + i * width;
+    size_t d = (size_t)t->model->cfg.d_in;
     float theta = t->model->threshold[i], bandwidth = t->opts.bandwidth, c = t->opts.tanh_scale;
-    for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *err = t->err + rows[a] * d; /* [D] */
-        float fires = z[a] > theta ? 1.0f : 0.0f, df = k->dot(err, g->w, d);
+    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+        const sae_entry e = t->lists.of_latent[a];
+        const float *err = t->err + e.at * d; /* [D] */
+        float fires = e.z > theta ? 1.0f : 0.0f, df = k->dot(err, g->w, d);
         if (t->opts.l0_penalty == SAE_L0_TANH) {
-            float th = tanhf(c * fires * z[a] * t->weight[i]), slope = g->lambda_n * c * (1 - th * th);
+            float th = tanhf(c * fires * e.z * t->weight[i]), slope = g->lambda_n * c * (1 - th * th);
             df += slope * t->weight[i];
-            g->dnorm += slope * fires * z[a];
+            g->dnorm += slope * fires * e.z;
         }
         float dpre = fires * df;
-        if (in_window(z[a], theta, bandwidth)) {
-            float through = (theta * df + step_gradient(t, rows[a], g->lambda_n)) / bandwidth;
+        if (in_window(e.z, theta, bandwidth)) {
+            float through = (theta * df + step_gradient(t, e.at, g->lambda_n)) / bandwidth;
             g->d[1] -= through;
             if (t->opts.ste_to_input) dpre += through;
         }
-        if (fires != 0) k->axpy(g->dw_dec, z[a], err, d);
-        if (dpre != 0) k->axpy(g->dw_enc, dpre, g->xin + rows[a] * d, d);
+        if (fires != 0) k->axpy(g->dw_dec, e.z, err, d);
+        if (dpre != 0) k->axpy(g->dw_enc, dpre, g->xin + e.at * d, d);
         g->dpre += dpre;
     }
     g->d[0] = g->dpre;
@@ -106,6 +101,8 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
 const sae_train_arch sae_train_jumprelu = {.name = "jumprelu",
                                            .trained_as = "jumprelu",
                                            .model = SAE_JUMPRELU,
+                                           .bar = bar,
                                            .list = list,
+                                           .value = value,
                                            .penalty = penalty,
                                            .gradient = gradient};

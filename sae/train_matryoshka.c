@@ -23,13 +23,17 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
     int inner = t->opts.n_widths - 1;
     float two_over_n = 2.0f / (float)t->n;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, i = 0;
+        uint32_t place[SAE_ROWS] = {0};
+        sae_piece level = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, 0, place};
+        size_t b1 = level.b1;
         for (int l = 0; l < inner; l++) {
             float *err = t->level_err + (size_t)l * matrix; /* [n, D] */
             for (size_t b = b0; b < b1; b++)
                 for (size_t k = b * d; k < (b + 1) * d; k++)
                     err[k] = l > 0 ? err[k - matrix] : t->model->b_dec[k - b * d] - t->x[k];
-            for (; i < (size_t)t->opts.widths[l]; i++) sae_train_decode_latent(t, i, b0, b1, err, NULL);
+            level.i1 = (size_t)t->opts.widths[l];
+            sae_train_decode(t, &level, NULL, err, NULL);
+            level.i0 = level.i1;
         }
         for (size_t b = b0; b < b1; b++) {
             double se = 0;
@@ -72,7 +76,8 @@ static void b_dec(const sae_trainer *t, float *g) {
 const sae_train_arch sae_train_matryoshka = {.name = "matryoshka",
                                              .trained_as = "matryoshka_batchtopk",
                                              .model = SAE_JUMPRELU,
-                                             .list = sae_train_topk_list,
+                                             .bar = sae_train_bar_of_zero,
+                                             .list = sae_batchtopk_list,
                                              .select = sae_batchtopk_select,
                                              .auxiliary = auxiliary,
                                              .penalty = sae_train_no_penalty,

@@ -5,23 +5,18 @@
  */
 #include "sae/train_internal.h"
 
-/* Entry a comes from a row >= a, so nothing is overwritten before it is read. */
-void sae_train_list_positive(sae_trainer *t, size_t i) {
-    size_t n = (size_t)t->n, width = (size_t)t->opts.batch;
-    float *z = t->z + i * width; /* [n] */
-    uint32_t *rows = t->rows + i * width;
-    float bias = t->model->b_enc[i];
-    uint32_t count = 0;
-    double sum = 0;
-    for (size_t b = 0; b < n; b++) {
-        float pre = z[b] + bias;
-        if (pre <= 0.0f) continue;
-        z[count] = pre;
-        rows[count++] = (uint32_t)b;
-        sum += (double)pre;
-    }
-    t->count[i] = t->fired[i] = count;
-    t->z_sum[i] = sum;
+#include <math.h>
+
+float sae_train_bar_of_zero(const sae_trainer *t, size_t i) {
+    double bias = (double)t->model->b_enc[i];
+    return sae_screen_below(-bias, fabs(bias));
+}
+
+int sae_train_list_positive(const sae_trainer *t, size_t i, float p, sae_entry *e) {
+    float pre = p + t->model->b_enc[i];
+    if (pre <= 0.0f) return 0;
+    *e = (sae_entry){(uint32_t)i, pre};
+    return 1;
 }
 
 double sae_train_l1(const sae_trainer *t) {
@@ -32,15 +27,14 @@ double sae_train_l1(const sae_trainer *t) {
 
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in, width = (size_t)t->opts.batch;
-    const float *z = t->z + i * width;
-    const uint32_t *rows = t->rows + i * width;
+    size_t d = (size_t)t->model->cfg.d_in;
     float push = g->lambda_n * t->weight[i];
-    for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *err = t->err + rows[a] * d; /* [D] */
+    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+        const sae_entry e = t->lists.of_latent[a];
+        const float *err = t->err + e.at * d; /* [D] */
         float dz = k->dot(err, g->w, d) + push;
-        k->axpy(g->dw_dec, z[a], err, d);
-        k->axpy(g->dw_enc, dz, g->xin + rows[a] * d, d);
+        k->axpy(g->dw_dec, e.z, err, d);
+        k->axpy(g->dw_enc, dz, g->xin + e.at * d, d);
         g->dpre += dz;
     }
     g->d[0] = g->dpre;
@@ -50,6 +44,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
 const sae_train_arch sae_train_relu = {.name = "relu",
                                        .trained_as = "standard",
                                        .model = SAE_STANDARD,
+                                       .bar = sae_train_bar_of_zero,
                                        .list = sae_train_list_positive,
                                        .penalty = sae_train_l1,
                                        .gradient = gradient};

@@ -5,69 +5,10 @@
  *
  * The weight decides who is in S and cancels from everything else.
  *
- * Each row has a heap that latents are offered to in ascending order; afterwards its root tells which entries
- * of the lists stay. Of equal values the latents of lower index do.
+ * The encoder (train_encode.c) keeps the k best of each row while it computes them. Of equal values the
+ * latents of lower index stay.
  */
 #include "sae/train_internal.h"
-
-#include "tensor/par.h"
-
-#include <math.h>
-#include <string.h>
-
-/* Dead latents also keep their pre-activations for AuxK, negative ones too. */
-void sae_train_topk_list(sae_trainer *t, size_t i) {
-    size_t width = (size_t)t->opts.batch;
-    if (t->n_dead > 0 && t->dead_at[i] >= 0) {
-        float *pre = t->dead_pre + (size_t)t->dead_at[i] * width;
-        for (int b = 0; b < t->n; b++) pre[b] = t->z[i * width + (size_t)b] + t->model->b_enc[i];
-    }
-    sae_train_list_positive(t, i);
-}
-
-static void rank_rows(void *ctx, size_t begin, size_t end) {
-    sae_trainer *t = ctx;
-    size_t f = (size_t)t->model->cfg.d_sae, width = (size_t)t->opts.batch, k = (size_t)t->opts.k;
-    uint32_t held[SAE_ROWS];
-    for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        size_t b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS;
-        memset(held, 0, sizeof held);
-        for (size_t i = 0; i < f; i++) {
-            const uint32_t *rows = t->rows + i * width;
-            const float *z = t->z + i * width;
-            for (uint32_t a = sae_train_first(t, i, b0); a < t->count[i] && rows[a] < b1; a++)
-                if (!isnan(z[a]))
-                    sae_topk_offer(t->heap + rows[a] * k, &held[rows[a] - b0], (uint32_t)k,
-                                   z[a] * t->weight[i], (uint32_t)i);
-        }
-        for (size_t b = b0; b < b1; b++) /* with fewer than k positive ones all stay */
-            t->worst[b] = held[b - b0] == k ? t->heap[b * k] : (sae_pick){0.0f, 0};
-    }
-}
-
-/* Takes off the lists of latents begin … end-1 what has not stayed. */
-static void filter(void *ctx, size_t begin, size_t end) {
-    sae_trainer *t = ctx;
-    size_t width = (size_t)t->opts.batch;
-    for (size_t i = begin; i < end; i++) {
-        uint32_t *rows = t->rows + i * width, count = 0;
-        float *z = t->z + i * width;
-        double sum = 0;
-        for (uint32_t a = 0; a < t->count[i]; a++) {
-            if (!isnan(z[a]) && !sae_topk_kept(t->worst[rows[a]], z[a] * t->weight[i], (uint32_t)i)) continue;
-            sum += (double)z[a];
-            z[count] = z[a];
-            rows[count++] = rows[a];
-        }
-        t->count[i] = t->fired[i] = count;
-        t->z_sum[i] = sum;
-    }
-}
-
-static void select(sae_trainer *t) {
-    tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, rank_rows, t);
-    tn_parallel_for((size_t)t->model->cfg.d_sae, SAE_GROUP, t->ex.threads, filter, t);
-}
 
 double sae_train_no_penalty(const sae_trainer *t) {
     (void)t;
@@ -76,14 +17,13 @@ double sae_train_no_penalty(const sae_trainer *t) {
 
 void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in, width = (size_t)t->opts.batch;
-    const float *z = t->z + i * width;
-    const uint32_t *rows = t->rows + i * width;
-    for (uint32_t a = 0; a < t->count[i]; a++) {
-        const float *e = err + rows[a] * d; /* [D] */
+    size_t d = (size_t)t->model->cfg.d_in;
+    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
+        const sae_entry z = t->lists.of_latent[a];
+        const float *e = err + z.at * d; /* [D] */
         float dz = k->dot(e, g->w, d);
-        k->axpy(g->dw_dec, z[a], e, d);
-        k->axpy(g->dw_enc, dz, g->xin + rows[a] * d, d);
+        k->axpy(g->dw_dec, z.z, e, d);
+        k->axpy(g->dw_enc, dz, g->xin + z.at * d, d);
         g->dpre += dz;
     }
     if (t->n_dead > 0 && t->dead_at[i] >= 0) sae_auxk_gradient(t, i, g);
@@ -101,8 +41,9 @@ void sae_train_unit_rows(sae_trainer *t) {
 const sae_train_arch sae_train_topk = {.name = "topk",
                                        .trained_as = "topk",
                                        .model = SAE_TOPK,
-                                       .list = sae_train_topk_list,
-                                       .select = select,
+                                       .bar = sae_train_bar_of_zero,
+                                       .list = sae_train_list_positive,
+                                       .per_row = 1,
                                        .auxiliary = sae_auxk_loss,
                                        .penalty = sae_train_no_penalty,
                                        .gradient = gradient,

@@ -59,6 +59,12 @@ typedef struct {
     size_t n, kpad, group, groups;
 } tn_qrows;
 
+/* A bar that numbers may reach, one for each: c * r[i] + s[i], less the slack a * p[i] + b * q[i]. */
+typedef struct {
+    const float *p, *q, *r, *s; /* [n] */
+    float a, b, c;
+} tn_bar;
+
 enum { TN_FMA_LANES = 192 };
 
 typedef struct {
@@ -87,6 +93,11 @@ typedef struct {
      * row depend neither on n nor on m. w.bits says which of the two. Serial. */
     void (*matmul_q8)(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
     void (*matmul_q4)(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+
+    /* Lists in at [n] the i < n, ascending, for which y[i] + (a*p[i] + b*q[i]) < c*r[i] + s[i] is not so - a
+     * NaN on either side counts as reaching - and returns how many. Tiers may round differently by a few
+     * 2^-24 of the largest term: with a = b = 0 the left side is y[i] itself. */
+    size_t (*reaching)(uint32_t *at, const float *y, const tn_bar *bar, size_t n);
 
     /* sum_i a[i] * b[i], the same order as matmul_f32 */
     float (*dot)(const float *a, const float *b, size_t n);

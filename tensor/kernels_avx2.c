@@ -30,6 +30,23 @@ static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const 
     tn_matmul_tiled(&tn_avx2_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
+static size_t reaching(uint32_t *at, const float *y, const tn_bar *bar, size_t n) {
+    const __m256 a = _mm256_set1_ps(bar->a), b = _mm256_set1_ps(bar->b), c = _mm256_set1_ps(bar->c);
+    size_t count = 0, i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        const __m256 slack =
+            _mm256_fmadd_ps(a, _mm256_loadu_ps(bar->p + i), _mm256_mul_ps(b, _mm256_loadu_ps(bar->q + i)));
+        const __m256 need = _mm256_fmadd_ps(c, _mm256_loadu_ps(bar->r + i), _mm256_loadu_ps(bar->s + i));
+        const __m256 have = _mm256_add_ps(_mm256_loadu_ps(y + i), slack);
+        uint32_t hits = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(have, need, _CMP_NLT_UQ));
+        for (; hits; hits &= hits - 1) at[count++] = (uint32_t)i + (uint32_t)__builtin_ctz(hits);
+    }
+    const tn_bar rest = {bar->p + i, bar->q + i, bar->r + i, bar->s + i, bar->a, bar->b, bar->c};
+    const size_t more = tn_scalar_reaching(at + count, y + i, &rest, n - i);
+    for (size_t l = count; l < count + more; l++) at[l] += (uint32_t)i;
+    return count + more;
+}
+
 static float dot(const float *a, const float *b, size_t n) {
     float sum;
     matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
@@ -210,8 +227,8 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* What the tiers of this file have in common: everything but the products of integers. */
 /* clang-format off */
 #define FLOATS \
-    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .dot = dot, .axpy = axpy, \
-    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
+    .dot = dot, .axpy = axpy, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */
 

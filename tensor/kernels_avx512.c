@@ -44,6 +44,21 @@ static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const 
     tn_matmul_tiled(&tn_avx512_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
+static size_t reaching(uint32_t *at, const float *y, const tn_bar *bar, size_t n) {
+    const __m512 a = _mm512_set1_ps(bar->a), b = _mm512_set1_ps(bar->b), c = _mm512_set1_ps(bar->c);
+    size_t count = 0;
+    for (size_t i = 0; i < n; i += TN_LANES) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 slack =
+            _mm512_fmadd_ps(a, load(mask, bar->p + i), _mm512_mul_ps(b, load(mask, bar->q + i)));
+        const __m512 need = _mm512_fmadd_ps(c, load(mask, bar->r + i), load(mask, bar->s + i));
+        const __m512 have = _mm512_add_ps(load(mask, y + i), slack);
+        uint32_t hits = _mm512_mask_cmp_ps_mask(mask, have, need, _CMP_NLT_UQ);
+        for (; hits; hits &= hits - 1) at[count++] = (uint32_t)i + (uint32_t)__builtin_ctz(hits);
+    }
+    return count;
+}
+
 static float dot(const float *a, const float *b, size_t n) {
     float sum;
     matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
@@ -176,8 +191,8 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* What the tiers of this file have in common: everything but the products of integers. */
 /* clang-format off */
 #define FLOATS \
-    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .dot = dot, .axpy = axpy, \
-    .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
+    .dot = dot, .axpy = axpy, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */
 

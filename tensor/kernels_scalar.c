@@ -90,6 +90,21 @@ static void matmul_bf16(float *y, size_t ldy, const float *x, size_t ldx, const 
     tn_matmul_tiled(&scalar_bf16, y, ldy, x, ldx, w, ldw, n, m, k, room);
 }
 
+/* Most often nobody of sixteen reaches the bar; a compiler may look at them in vectors. */
+size_t tn_scalar_reaching(uint32_t *at, const float *y, const tn_bar *bar, size_t n) {
+    size_t count = 0;
+    for (size_t i0 = 0; i0 < n; i0 += TN_LANES) {
+        const size_t end = n - i0 < TN_LANES ? n : i0 + TN_LANES;
+        int any = 0;
+        for (size_t i = i0; i < end; i++)
+            any |= !(y[i] + (bar->a * bar->p[i] + bar->b * bar->q[i]) < bar->c * bar->r[i] + bar->s[i]);
+        for (size_t i = i0; any && i < end; i++)
+            if (!(y[i] + (bar->a * bar->p[i] + bar->b * bar->q[i]) < bar->c * bar->r[i] + bar->s[i]))
+                at[count++] = (uint32_t)i;
+    }
+    return count;
+}
+
 static float dot(const float *a, const float *b, size_t n) {
     float sum;
     matmul_f32(&sum, 1, a, n, b, n, 1, 1, n, NULL);
@@ -167,6 +182,7 @@ const tn_kernels *tn_tier_scalar(void) {
                                      .quantize = tn_scalar_quantize,
                                      .matmul_q8 = tn_scalar_matmul_q8,
                                      .matmul_q4 = tn_scalar_matmul_q4,
+                                     .reaching = tn_scalar_reaching,
                                      .dot = dot,
                                      .axpy = axpy,
                                      .add = add,

@@ -177,8 +177,8 @@ static void check_gradient(int apply, int unit) {
     /* Latents that never fire leave their rows of g unwritten. */
     for (int i = 0; i < f; i++)
         for (int k = 0; k < d; k++) {
-            got[i * d + k] = t->count[i] ? t->g.w_enc[i * d + k] : 0;
-            got[d * f + i * d + k] = t->count[i] ? t->g.w_dec[i * d + k] : 0;
+            got[i * d + k] = sae_train_touched(t, (size_t)i) ? t->g.w_enc[i * d + k] : 0;
+            got[d * f + i * d + k] = sae_train_touched(t, (size_t)i) ? t->g.w_dec[i * d + k] : 0;
         }
     memcpy(got + 2 * d * f, t->g.vector[0], f * sizeof *got);
     memcpy(got + 2 * d * f + f, t->g.b_dec, d * sizeof *got);
@@ -341,13 +341,13 @@ static void silent_latents_keep_their_momentum(void) {
     sae_metrics m;
     sae_train_step(t, x, GB, &m, NULL);
     int i = 0;
-    while (i < GF && !t->count[i]) i++;
+    while (i < GF && !sae_train_touched(t, (size_t)i)) i++;
     if (!CHECK(i < GF)) return;
     s.b_enc[i] = -100; /* silence it */
     memcpy(before, s.w_enc + i * GD, sizeof before);
     float m0 = t->m.w_enc[i * GD], v0 = t->v.w_enc[i * GD];
     sae_train_step(t, x, GB, &m, NULL);
-    CHECK_INT(t->count[i], 0);
+    CHECK(!sae_train_touched(t, (size_t)i));
     double mm = 0.9 * (double)m0, vv = 0.999 * (double)v0;
     double want = (double)before[0] - 0.01 * (mm / (1 - 0.9 * 0.9)) / (sqrt(vv / (1 - 0.999 * 0.999)) + 1e-8);
     CHECK_NEAR(s.w_enc[i * GD], want, 1e-6);

@@ -438,7 +438,7 @@ static void selects_over_the_batch(void) {
         {2, {1, -2, 3, -4, -5, 6, -7, 8}, {1, 0, 3, 0, 0, 6, 0, 8}},
         {1.5f, {1, -2, 3, -4, -5, 6, -7, 8}, {0, 0, 3, 0, 0, 6, 0, 8}},
         {2, {1, 2, 3, 4, -5, -6, .5f, -8}, {1, 2, 3, 4, 0, 0, 0, 0}},
-        {1, {2, 2, 2, 2, 2, 2, 2, 2}, {2, 0, 0, 0, 2, 0, 0, 0}}, /* equal: the first latent, rows in order */
+        {1, {2, 2, 2, 2, 2, 2, 2, 2}, {2, 2, 0, 0, 0, 0, 0, 0}}, /* equal: the first row, latents in order */
         {4, {1, -2, 3, -4, -5, 6, -7, 8}, {1, 0, 3, 0, 0, 6, 0, 8}},
         {1, {-1, -2, -3, -4, -5, -6, -7, -8}, {0, 0, 0, 0, 0, 0, 0, 0}},
     };
@@ -452,7 +452,8 @@ static void selects_over_the_batch(void) {
         sae_train_forward(t, cases[c].x, 2, 0, &m);
         float got[8] = {0};
         for (size_t i = 0; i < 4; i++)
-            for (uint32_t a = 0; a < t->count[i]; a++) got[t->rows[i * GB + a] * 4 + i] = t->z[i * GB + a];
+            for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++)
+                got[t->lists.of_latent[a].at * 4 + i] = t->lists.of_latent[a].z;
         for (int i = 0; i < 8; i++) CHECK_NEAR(got[i], cases[c].want[i], 0);
         sae_trainer_free(t);
         sae_free(&s);

@@ -38,7 +38,7 @@ class Opts(c.Structure):
                 ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
                 ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
                 ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int),
-                ("n_widths", c.c_int), ("widths", c.c_int * 12)]
+                ("n_widths", c.c_int), ("widths", c.c_int * 12), ("screen", c.c_int)]
 
 
 class Exec(c.Structure):
