@@ -24,6 +24,18 @@ static inline uint64_t tn_load_upto8(const char *p, size_t n) {
     return x;
 }
 
+/* A hash of the n bytes at p whose bits are all worth using: eight bytes a step, the last ones of which may
+ * have been there before. Each product carries low bits up, each fold brings them down again. */
+static inline uint64_t tn_hash_bytes(const char *p, size_t n) {
+    uint64_t h = n;
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        h = (h ^ tn_load8(p + i)) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+    }
+    h = (h ^ (n < 8 ? tn_load_upto8(p, n) : tn_load8(p + n - 8))) * 0xd6e8feb86659fd93u;
+    return h ^ h >> 32;
+}
+
 /* Asks for the memory at p ahead of its use, where the compiler can. */
 #if defined(__GNUC__)
 #define TN_PREFETCH(p) __builtin_prefetch(p)

@@ -87,6 +87,46 @@ static void merges_as_defined(void) {
     }
 }
 
+/* Random merges of 256 ids with one another, a pair often having several: tables as full as they get, where
+ * pairs are taken for others. */
+static void merges_by_a_crowded_table(void) {
+    enum { IDS = 256, FIRST = 1000, MERGES = 30000 };
+    static int32_t rank_of[IDS][IDS];
+    memset(rank_of, -1, sizeof rank_of);
+    tn_rng rng = tn_rng_seed(23);
+    tok_merges m = {0};
+    tok_bpe_work work = {NULL, 0};
+    tn_err e;
+    for (int32_t rank = 0; rank < MERGES; rank++) {
+        int32_t left = (int32_t)tn_rng_below(&rng, IDS), right = (int32_t)tn_rng_below(&rng, IDS);
+        int32_t id = FIRST + (int32_t)tn_rng_below(&rng, IDS);
+        rank_of[left][right] = rank;
+        CHECK_INT(tok_merges_add(&m, FIRST + left, FIRST + right, id, &e), TN_OK);
+    }
+    CHECK_INT(tok_merges_seal(&m, &e), TN_OK);
+    for (int round = 0; round < 3000; round++) {
+        int32_t ids[MAX_WORD], want[MAX_WORD];
+        size_t n = 1 + (size_t)tn_rng_below(&rng, MAX_WORD), n_want = n;
+        for (size_t i = 0; i < n; i++) want[i] = ids[i] = FIRST + (int32_t)tn_rng_below(&rng, IDS);
+        for (;;) {
+            int32_t best = INT32_MAX;
+            size_t at = 0;
+            for (size_t i = 0; i + 1 < n_want; i++) {
+                int32_t rank = rank_of[want[i] - FIRST][want[i + 1] - FIRST];
+                if (rank >= 0 && rank < best) best = rank, at = i;
+            }
+            if (best == INT32_MAX) break;
+            want[at] = m.merge[best].id;
+            n_want--;
+            memmove(want + at + 1, want + at + 2, (n_want - at - 1) * sizeof *want);
+        }
+        CHECK_INT(tok_bpe(&m, ids, &n, &work), TN_OK);
+        if (!CHECK_INT(n, n_want) || !CHECK(memcmp(ids, want, n * sizeof *ids) == 0)) break;
+    }
+    tok_bpe_work_free(&work);
+    tok_merges_free(&m);
+}
+
 /* ---- The cache ---- */
 
 static int same_key(tok_key a, tok_key b) {
@@ -114,20 +154,33 @@ static void words_of_one_place_replace_each_other(void) {
     tok_key a = tok_key_of("a", 1, 1), b = tok_key_of("b", 1, 1), c = tok_key_of("c", 1, 1);
     const int32_t ids[] = {1, 2, 3};
     CHECK(tok_cache_find(place, a) == NULL);
-    tok_cache_put(place, a, ids, 1);
-    tok_cache_put(place, b, ids, 3);
+    tok_cache_put(place, a, ids, 0, 1);
+    tok_cache_put(place, b, ids, 0, 3);
     CHECK(tok_cache_find(place, a) && tok_cache_find(place, a)->n == 1);
-    tok_cache_put(place, c, ids, 0);
+    tok_cache_put(place, c, ids, 0, 0);
     CHECK(tok_cache_find(place, a) == NULL);
     CHECK(tok_cache_find(place, b) && tok_cache_find(place, b)->n == 3 &&
           tok_cache_find(place, b)->ids[2] == 3);
     CHECK(tok_cache_find(place, c) && tok_cache_find(place, c)->n == 0);
 }
 
+static void long_words_are_compared(void) {
+    static const char text[] = "a word of 20 bytes..a word of 20 bytes..A word of 20 bytes..";
+    tok_cached place[2] = {{{0, 0}, {0}, 0}};
+    tok_key k = tok_long_key_of(text, 20, 0), again = tok_long_key_of(text + 20, 20, 20);
+    const int32_t ids[] = {9, 1, 2, 3, 4};
+    tok_cache_put(place, k, ids, 1, 4);
+    const tok_cached *hit = tok_cache_find_long(place, again, text);
+    CHECK(hit && hit->n == 4 && hit->ids[0] == 1);
+    tok_key other = {k.low, tok_long_key_of(text + 40, 20, 40).high}; /* as if it had the same hash */
+    CHECK(tok_cache_find_long(place, other, text) == NULL);
+    CHECK(tok_cache_find_long(place, tok_long_key_of(text, 19, 0), text) == NULL);
+}
+
 static void short_texts_have_no_cache(void) {
     tok_cache none = tok_cache_for(100), some = tok_cache_for(10000), most = tok_cache_for(SIZE_MAX);
     CHECK(none.entry == NULL);
-    CHECK(some.entry != NULL && most.entry != NULL && some.bits < most.bits && most.bits <= 15);
+    CHECK(some.entry != NULL && most.entry != NULL && some.bits < most.bits && most.bits <= 16);
     tok_cache_free(&some);
     tok_cache_free(&most);
 }
@@ -183,8 +236,10 @@ void test_words(void) {
     RUN(marks_a_byte_and_what_is_below);
     RUN(marks_all_but_letters);
     RUN(merges_as_defined);
+    RUN(merges_by_a_crowded_table);
     RUN(keys_are_exact);
     RUN(words_of_one_place_replace_each_other);
+    RUN(long_words_are_compared);
     RUN(short_texts_have_no_cache);
     RUN(cached_words_are_merged_words);
 }

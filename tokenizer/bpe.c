@@ -28,27 +28,50 @@ void tok_merges_free(tok_merges *m) {
     *m = (tok_merges){0};
 }
 
-/* The slot of the pair, or the free one where it belongs. */
-static inline size_t find_slot(const tok_merges *m, int32_t left, int32_t right) {
-    uint64_t hash = hash_pair(left, right);
+/* The slot at or behind `at` that holds a pair with this hash, as far as its tag tells, or the free one. */
+static inline size_t next_slot(const tok_merges *m, uint64_t hash, size_t at) {
     size_t mask = m->size - 1;
-    for (size_t at = hash >> 32 & mask;; at = (at + 1) & mask) {
-        uint32_t s = m->slot[at];
-        if (s == 0) return at;
-        if (s >> TAG_SHIFT != hash >> 56) continue;
-        const tok_merge *merge = &m->merge[(s & RANK_BITS) - 1];
-        if (merge->left == left && merge->right == right) return at;
-    }
+    for (at &= mask; m->slot[at] != 0 && m->slot[at] >> TAG_SHIFT != hash >> 56;) at = (at + 1) & mask;
+    return at;
 }
 
-static inline tok_step step_of(const tok_merges *m, int32_t left, int32_t right) {
+static inline uint32_t slot_rank(uint32_t slot) {
+    return (slot & RANK_BITS) - 1; /* TOK_NO_RANK for a free one */
+}
+
+static inline int is_pair(const tok_merge *merge, int32_t left, int32_t right) {
+    return merge->left == left && merge->right == right;
+}
+
+/* The slot that holds the pair, or the free one where it belongs. */
+static size_t find_slot(const tok_merges *m, int32_t left, int32_t right) {
+    uint64_t hash = hash_pair(left, right);
+    size_t at = next_slot(m, hash, hash >> 32);
+    while (m->slot[at] != 0 && !is_pair(&m->merge[slot_rank(m->slot[at])], left, right))
+        at = next_slot(m, hash, at + 1);
+    return at;
+}
+
+/* The rank of the pair's merge, or a lower one that is another pair's; TOK_NO_RANK when it has none for sure.
+ */
+static inline uint32_t guess_rank(const tok_merges *m, int32_t left, int32_t right) {
     if ((left | right) < TOK_LOW_IDS) return m->low[left * TOK_LOW_IDS + right];
-    uint32_t s = m->slot[find_slot(m, left, right)];
-    uint32_t rank = (s & RANK_BITS) - 1;
-    return s == 0 ? TOK_NO_STEP : (uint64_t)rank << 32 | (uint32_t)m->merge[rank].id;
+    uint64_t hash = hash_pair(left, right);
+    return slot_rank(m->slot[next_slot(m, hash, hash >> 32)]);
 }
 
-static inline void prefetch_step(const tok_merges *m, int32_t left, int32_t right) {
+/* The true rank. */
+static uint32_t find_rank(const tok_merges *m, int32_t left, int32_t right) {
+    if ((left | right) < TOK_LOW_IDS) return m->low[left * TOK_LOW_IDS + right];
+    return slot_rank(m->slot[find_slot(m, left, right)]);
+}
+
+/* What merge number `rank` makes; without waiting for memory where that can be known. */
+static inline int32_t made_by(const tok_merges *m, uint32_t rank) {
+    return m->first_id >= 0 ? m->first_id + (int32_t)rank : m->merge[rank].id;
+}
+
+static inline void prefetch_rank(const tok_merges *m, int32_t left, int32_t right) {
     TN_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
 }
 
@@ -64,48 +87,74 @@ int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_er
     return TN_OK;
 }
 
+/* Puts a merge into the table, behind all of lower rank. When there is one of the same pair already, this one
+ * counts: the other's symbols become none, so that nothing finds it any more. */
+static void put_merge(tok_merges *m, uint32_t rank) {
+    int32_t left = m->merge[rank].left, right = m->merge[rank].right;
+    if ((left | right) < TOK_LOW_IDS) {
+        m->low[left * TOK_LOW_IDS + right] = rank;
+        return;
+    }
+    size_t at = find_slot(m, left, right);
+    if (m->slot[at] != 0) {
+        tok_merge *earlier = &m->merge[slot_rank(m->slot[at])];
+        earlier->left = earlier->right = -1;
+        at = find_slot(m, left, right);
+    }
+    m->slot[at] = (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
+}
+
+/* The id that merge 0 makes when each merge makes the next id, and makes it of lower ones; else -1. */
+static int32_t find_first_id(const tok_merges *m) {
+    int32_t first = m->n ? m->merge[0].id : -1;
+    for (size_t i = 0; i < m->n; i++) {
+        const tok_merge *merge = &m->merge[i];
+        if (merge->id != first + (int32_t)i || merge->left >= merge->id || merge->right >= merge->id)
+            return -1;
+    }
+    return first;
+}
+
 int tok_merges_seal(tok_merges *m, tn_err *e) {
     m->size = 64;
     while (m->size < m->n + m->n / 2) m->size *= 2;
     m->slot = calloc(m->size, sizeof *m->slot);
     m->low = malloc(TOK_LOW_IDS * TOK_LOW_IDS * sizeof *m->low);
     if (!m->slot || !m->low) return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", m->n);
-    for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_STEP;
-    for (uint32_t rank = 0; rank < m->n; rank++) {
-        int32_t left = m->merge[rank].left, right = m->merge[rank].right;
-        if ((left | right) < TOK_LOW_IDS)
-            m->low[left * TOK_LOW_IDS + right] = (uint64_t)rank << 32 | (uint32_t)m->merge[rank].id;
-        else
-            m->slot[find_slot(m, left, right)] =
-                (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
-    }
+    for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_RANK;
+    for (uint32_t rank = 0; rank < m->n; rank++) put_merge(m, rank);
+    m->first_id = find_first_id(m);
     return TN_OK;
 }
 
 /* ---- Short words ---- */
 
 static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
-    tok_step step[SHORT_WORD]; /* step[i] of the pair (i, i + 1); none for the last symbol */
-    for (size_t i = 0; i + 1 < n; i++) step[i] = step_of(m, ids[i], ids[i + 1]);
-    step[n - 1] = TOK_NO_STEP;
+    uint32_t rank[SHORT_WORD]; /* rank[i] of the pair (i, i + 1), as guessed; none for the last symbol */
+    for (size_t i = 0; i + 1 < n; i++) rank[i] = guess_rank(m, ids[i], ids[i + 1]);
+    rank[n - 1] = TOK_NO_RANK;
     for (;;) {
-        tok_step first = step[0];
+        uint32_t first = rank[0];
         size_t at = 0;
         for (size_t i = 1; i < n; i++) {
-            at = step[i] < first ? i : at;
-            first = step[i] < first ? step[i] : first;
+            at = rank[i] < first ? i : at;
+            first = rank[i] < first ? rank[i] : first;
         }
-        if (first == TOK_NO_STEP) return n;
-        ids[at] = (int32_t)(uint32_t)first;
+        if (first == TOK_NO_RANK) return n;
+        if (!is_pair(&m->merge[first], ids[at], ids[at + 1])) { /* a wrong guess */
+            rank[at] = find_rank(m, ids[at], ids[at + 1]);
+            continue;
+        }
+        ids[at] = made_by(m, first);
         n--;
         for (size_t i = at + 1; i < n; i++) { /* close the gap */
             ids[i] = ids[i + 1];
-            step[i] = step[i + 1];
+            rank[i] = rank[i + 1];
         }
         /* Wait for both look-ups at once. */
-        if (at > 0) prefetch_step(m, ids[at - 1], ids[at]);
-        step[at] = at + 1 < n ? step_of(m, ids[at], ids[at + 1]) : TOK_NO_STEP;
-        if (at > 0) step[at - 1] = step_of(m, ids[at - 1], ids[at]);
+        if (at > 0) prefetch_rank(m, ids[at - 1], ids[at]);
+        rank[at] = at + 1 < n ? guess_rank(m, ids[at], ids[at + 1]) : TOK_NO_RANK;
+        if (at > 0) rank[at - 1] = guess_rank(m, ids[at - 1], ids[at]);
     }
 }
 
@@ -116,7 +165,7 @@ static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
 typedef struct {
     uint64_t *heap; /* [2 n] room: one entry a pair, and a merge takes one and adds at most two */
     size_t heap_n;
-    tok_step *step;        /* [n] of the pair (i, next[i]) now */
+    uint32_t *rank;        /* [n] of the pair (i, next[i]) now */
     uint32_t *prev, *next; /* [n] neighbours; n = none */
 } chain;
 
@@ -145,14 +194,14 @@ static uint64_t heap_pop(chain *c) {
 
 /* Looks the pair that starts at symbol i up again and queues it. */
 static void update_pair(const tok_merges *m, const int32_t *ids, size_t n, chain *c, uint32_t i) {
-    c->step[i] = c->next[i] == n ? TOK_NO_STEP : step_of(m, ids[i], ids[c->next[i]]);
-    if (c->step[i] != TOK_NO_STEP) heap_push(c, c->step[i] >> 32 << 32 | i);
+    c->rank[i] = c->next[i] == n ? TOK_NO_RANK : find_rank(m, ids[i], ids[c->next[i]]);
+    if (c->rank[i] != TOK_NO_RANK) heap_push(c, (uint64_t)c->rank[i] << 32 | i);
 }
 
 static size_t merge_long(const tok_merges *m, int32_t *ids, size_t n, void *block) {
     chain c = {.heap = block, .heap_n = 0};
-    c.step = c.heap + 2 * n;
-    c.prev = (uint32_t *)(c.step + n);
+    c.rank = (uint32_t *)(c.heap + 2 * n);
+    c.prev = c.rank + n;
     c.next = c.prev + n;
     for (size_t i = 0; i < n; i++) {
         c.prev[i] = i == 0 ? (uint32_t)n : (uint32_t)i - 1;
@@ -163,9 +212,9 @@ static size_t merge_long(const tok_merges *m, int32_t *ids, size_t n, void *bloc
     while (c.heap_n > 0) {
         uint64_t top = heap_pop(&c);
         uint32_t at = (uint32_t)top, right = c.next[at];
-        if (c.step[at] >> 32 != top >> 32) continue;
-        ids[at] = (int32_t)(uint32_t)c.step[at];
-        c.step[right] = TOK_NO_STEP; /* gone */
+        if (c.rank[at] != top >> 32) continue;
+        ids[at] = made_by(m, c.rank[at]);
+        c.rank[right] = TOK_NO_RANK; /* gone */
         c.next[at] = c.next[right];
         if (c.next[at] < n) c.prev[c.next[at]] = at;
         update_pair(m, ids, n, &c, at);
@@ -187,9 +236,9 @@ int tok_bpe(const tok_merges *m, int32_t *ids, size_t *n, tok_bpe_work *work) {
         *n = merge_short(m, ids, *n);
         return TN_OK;
     }
-    /* Per symbol: two heap entries, a step and two links. */
+    /* Per symbol: two heap entries, a rank and two links. */
     size_t bytes;
-    if (*n >= UINT32_MAX || tn_mul_size(*n, 3 * sizeof(uint64_t) + 2 * sizeof(uint32_t), &bytes))
+    if (*n >= UINT32_MAX || tn_mul_size(*n, 2 * sizeof(uint64_t) + 3 * sizeof(uint32_t), &bytes))
         return TN_ENOMEM;
     if (bytes > work->cap) {
         tok_bpe_work_free(work);

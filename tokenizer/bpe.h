@@ -6,27 +6,26 @@
 
 #include "tokenizer/vocab.h"
 
-/* What joining a pair of symbols does: rank << 32 | id of the symbol it gives, so that the lower number is
- * the merge that goes first. */
-typedef uint64_t tok_step;
-#define TOK_NO_STEP UINT64_MAX
-
 typedef struct {
     int32_t left, right, id;
 } tok_merge;
 
+#define TOK_NO_RANK UINT32_MAX
 #define TOK_LOW_IDS 256
 
-/* Most time of merging goes into asking for the step of a pair, and most of that into waiting for memory. So
+/* Most time of merging goes into asking for the rank of a pair, and most of that into waiting for memory. So
  * the table that is searched holds only ranks, with a few bits of the pair's hash that tell most strangers
- * apart; the merges themselves lie in order of rank, the frequent ones side by side. */
+ * apart, and it is believed at first: the merges themselves are looked at when a pair's turn comes. Pairs
+ * went into the table in order of rank, so that a pair that is taken for another one is taken for one of
+ * lower rank: its turn comes too early, never too late, and then the error shows. */
 typedef struct {
     tok_merge *merge; /* [n] of room for cap, by rank */
     size_t n, cap;
     uint32_t *slot; /* [size] open addressing by the pair: tag << 24 | rank + 1; 0 = free */
     size_t size;    /* a power of two */
-    tok_step *low;  /* [TOK_LOW_IDS][TOK_LOW_IDS] steps of pairs of low ids, which single bytes usually have:
+    uint32_t *low;  /* [TOK_LOW_IDS][TOK_LOW_IDS] ranks of pairs of low ids, which single bytes usually have:
                        they are asked for most and need no search */
+    int32_t first_id; /* merge i makes id first_id + i, as in most files; -1: in no such order */
 } tok_merges;
 
 void tok_merges_free(tok_merges *m); /* a zeroed one is fine, and is an empty one */

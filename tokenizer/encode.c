@@ -9,20 +9,36 @@
 
 #include <string.h>
 
+/* Words are taken in batches: while their places in the cache are fetched from memory, the next ones are cut.
+ */
+#define BATCH 32
+
 typedef struct {
     const tok_model *t;
+    const char *text; /* the caller's */
     int keep_special;
-    tok_ids *ids;
+    tok_ids *ids; /* while words are encoded there is room for TOK_CACHED_IDS for each of a batch */
     tok_bpe_work work;
     tok_cache cache;
 } encoder;
 
+typedef struct {
+    const char *text;
+    size_t len;
+    tok_key key;
+    tok_cached *place; /* NULL: not for the cache */
+} cut_word;
+
+static int reserve_batch(encoder *x, size_t more) {
+    size_t need;
+    if (tn_add_size(more, BATCH * TOK_CACHED_IDS, &need)) return TN_ENOMEM;
+    return tok_ids_reserve(x->ids, need);
+}
+
 /* Bytes of one word to symbols, merged in place at the end of the list. */
-static int encode_word(encoder *x, const char *word, size_t len) {
+static int merge_word(encoder *x, const char *word, size_t len) {
     const tok_model *t = x->t;
-    int32_t whole = t->ignore_merges ? tok_vocab_find(&t->vocab, word, len) : -1;
-    if (whole >= 0) return tok_ids_push(x->ids, whole);
-    if (tok_ids_reserve(x->ids, len) != TN_OK) return TN_ENOMEM;
+    if (reserve_batch(x, len) != TN_OK) return TN_ENOMEM;
     int32_t *symbol = x->ids->data + x->ids->len;
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
@@ -35,69 +51,77 @@ static int encode_word(encoder *x, const char *word, size_t len) {
     return status;
 }
 
-/* The same through the cache, where the word's place is known. */
-static int encode_short_word(encoder *x, const char *word, size_t len, tok_key key, tok_cached *place) {
-    const tok_cached *hit = tok_cache_find(place, key);
-    if (hit) {
-        if (tok_ids_reserve(x->ids, TOK_CACHED_IDS) != TN_OK) return TN_ENOMEM;
-        memcpy(x->ids->data + x->ids->len, hit->ids,
-               sizeof hit->ids); /* all of them: a fixed size is quick */
-        x->ids->len += hit->n;
-        return TN_OK;
+static int encode_word(encoder *x, const char *word, size_t len) {
+    int32_t whole = x->t->ignore_merges ? tok_vocab_find(&x->t->vocab, word, len) : -1;
+    if (whole < 0) return merge_word(x, word, len);
+    x->ids->data[x->ids->len++] = whole;
+    return TN_OK;
+}
+
+/* Appends the ids of a word that was there before. */
+static int repeat_word(encoder *x, const tok_cached *hit) {
+    size_t n = hit->n;
+    if (n <= TOK_CACHED_IDS) {
+        memcpy(x->ids->data + x->ids->len, hit->ids, sizeof hit->ids); /* all: a fixed size is quick */
+    } else {
+        if (reserve_batch(x, n) != TN_OK) return TN_ENOMEM;
+        memcpy(x->ids->data + x->ids->len, x->ids->data + hit->ids[0], n * sizeof *x->ids->data);
     }
+    x->ids->len += n;
+    return TN_OK;
+}
+
+static int encode_cut(encoder *x, const cut_word *w) {
+    if (!w->place) return encode_word(x, w->text, w->len);
+    const tok_cached *hit = w->len <= TOK_KEY_BYTES ? tok_cache_find(w->place, w->key)
+                                                    : tok_cache_find_long(w->place, w->key, x->text);
+    if (hit) return repeat_word(x, hit);
     size_t before = x->ids->len;
-    int status = encode_word(x, word, len);
-    size_t n = x->ids->len - before;
-    if (status == TN_OK && n <= TOK_CACHED_IDS) tok_cache_put(place, key, x->ids->data + before, n);
+    int status = encode_word(x, w->text, w->len);
+    if (status == TN_OK) tok_cache_put(w->place, w->key, x->ids->data, before, x->ids->len - before);
     return status;
 }
 
-/* Words are taken in batches: while their places in the cache are fetched from memory, the next ones are cut.
- */
-#define BATCH 32
-
-typedef struct {
-    const char *text;
-    size_t len;
-    tok_key key;
-    tok_cached *place; /* NULL: not for the cache */
-} cut_word;
-
-static size_t cut_words(const encoder *x, tok_words *words, cut_word *batch) {
+static size_t cut_words(const encoder *x, tok_words *words, const char *base, cut_word *batch) {
     size_t n = 0;
     for (; n < BATCH && tok_next_word(words, &batch[n].text, &batch[n].len); n++) {
         cut_word *w = &batch[n];
         w->place = NULL;
-        if (w->len > TOK_KEY_BYTES || !x->cache.entry) continue;
-        w->key = tok_key_of(w->text, w->len, (size_t)(words->end - w->text));
-        w->place = tok_cache_place(&x->cache, w->key);
+        if (!x->cache.entry) continue;
+        if (w->len <= TOK_KEY_BYTES) {
+            w->key = tok_key_of(w->text, w->len, (size_t)(words->end - w->text));
+            w->place = tok_cache_place(&x->cache, w->key);
+        } else if (w->len <= TOK_MAX_CACHED_LEN && base == x->text) {
+            w->key = tok_long_key_of(w->text, w->len, (size_t)(w->text - base));
+            w->place = tok_cache_long_place(&x->cache, w->key);
+        }
         TN_PREFETCH(w->place);
     }
     return n;
 }
 
-static int encode_words(encoder *x, const char *text, size_t len) {
+/* Words of text, a part of `base`. Long words are compared with what stood earlier in the caller's text; a
+ * copy in NFC is gone by then. */
+static int encode_words(encoder *x, const char *base, const char *text, size_t len) {
     tok_words words = tok_words_of(x->t->split, text, len);
     cut_word batch[BATCH];
     int status = TN_OK;
-    for (size_t n; status == TN_OK && (n = cut_words(x, &words, batch)) > 0;)
-        for (size_t i = 0; i < n && status == TN_OK; i++) {
-            const cut_word *w = &batch[i];
-            status = w->place ? encode_short_word(x, w->text, w->len, w->key, w->place)
-                              : encode_word(x, w->text, w->len);
-        }
+    for (size_t n; status == TN_OK && (n = cut_words(x, &words, base, batch)) > 0;) {
+        status = reserve_batch(x, 0);
+        for (size_t i = 0; i < n && status == TN_OK; i++) status = encode_cut(x, &batch[i]);
+    }
     return status;
 }
 
-/* Cuts text at the added tokens of `set` and hands what lies between to `rest`. */
-static int encode_around(encoder *x, const tok_added_set *set, const char *text, size_t len,
-                         int (*rest)(encoder *, const char *, size_t)) {
+/* Cuts text [len] of `base` at the added tokens of `set` and hands what lies between to `rest`. */
+static int encode_around(encoder *x, const tok_added_set *set, const char *base, const char *text, size_t len,
+                         int (*rest)(encoder *, const char *, const char *, size_t)) {
     size_t from = 0, at = 0;
     int status = TN_OK;
     while (status == TN_OK && from < len) {
         const tok_added *added = tok_added_search(set, text, len, from, x->keep_special, &at);
         size_t upto = added ? at : len;
-        if (upto > from) status = rest(x, text + from, upto - from);
+        if (upto > from) status = rest(x, base, text + from, upto - from);
         if (added && status == TN_OK) status = tok_ids_push(x->ids, added->id);
         from = added ? at + added->len : len;
     }
@@ -105,20 +129,25 @@ static int encode_around(encoder *x, const tok_added_set *set, const char *text,
 }
 
 /* Text between the added tokens: NFC, then the tokens that are looked for in normalised text. */
-static int encode_plain(encoder *x, const char *text, size_t len) {
+static int encode_plain(encoder *x, const char *base, const char *text, size_t len) {
     if (!x->t->nfc || tok_nfc_is_clean(text, len))
-        return encode_around(x, &x->t->normalized, text, len, encode_words);
+        return encode_around(x, &x->t->normalized, base, text, len, encode_words);
     tn_buf nfc = TN_BUF_INIT;
     int status = tok_nfc(text, len, &nfc);
-    if (status == TN_OK) status = encode_around(x, &x->t->normalized, nfc.data, nfc.len, encode_words);
+    if (status == TN_OK)
+        status = encode_around(x, &x->t->normalized, nfc.data, nfc.data, nfc.len, encode_words);
     tn_buf_free(&nfc);
     return status;
 }
 
 int tok_encode(const tok_model *t, const char *text, size_t len, unsigned flags, tok_ids *ids, tn_err *e) {
-    encoder x = {.t = t, .keep_special = (flags & TOK_SPECIAL) != 0, .ids = ids, .cache = tok_cache_for(len)};
+    encoder x = {.t = t,
+                 .text = text,
+                 .keep_special = (flags & TOK_SPECIAL) != 0,
+                 .ids = ids,
+                 .cache = tok_cache_for(len)};
     size_t before = ids->len;
-    int status = encode_around(&x, &t->raw, text, len, encode_plain);
+    int status = encode_around(&x, &t->raw, text, text, len, encode_plain);
     tok_bpe_work_free(&x.work);
     tok_cache_free(&x.cache);
     if (status == TN_OK) return TN_OK;

@@ -44,17 +44,6 @@ int tok_unspell(const char *spelled, size_t len, tn_buf *out) {
     return 1;
 }
 
-/* Eight bytes a step; each product carries low bits up, each fold brings them down again. */
-static uint64_t hash_bytes(const char *bytes, size_t len) {
-    uint64_t h = len;
-    for (; len >= 8; bytes += 8, len -= 8) {
-        h = (h ^ tn_load8(bytes)) * 0x9e3779b97f4a7c15u;
-        h ^= h >> 32;
-    }
-    h = (h ^ tn_load_upto8(bytes, len)) * 0xd6e8feb86659fd93u;
-    return h ^ h >> 32;
-}
-
 void tok_vocab_free(tok_vocab *v) {
     free(v->entry);
     free(v->table);
@@ -79,7 +68,7 @@ static tok_slot *find_slot(const tok_vocab *v, uint64_t hash, const char *bytes,
 }
 
 int32_t tok_vocab_find(const tok_vocab *v, const char *bytes, size_t len) {
-    return find_slot(v, hash_bytes(bytes, len), bytes, len)->id;
+    return find_slot(v, tn_hash_bytes(bytes, len), bytes, len)->id;
 }
 
 /* Checks a file's id and makes room for it. */
@@ -136,7 +125,7 @@ int tok_vocab_seal(tok_vocab *v, tn_err *e) {
         if (v->entry[id].kind != TOK_WORD) continue;
         size_t len;
         const char *bytes = tok_vocab_bytes(v, id, &len);
-        uint64_t hash = hash_bytes(bytes, len);
+        uint64_t hash = tn_hash_bytes(bytes, len);
         tok_slot *slot = find_slot(v, hash, bytes, len);
         if (slot->id >= 0)
             return tn_fail(e, TN_EFORMAT, "token ids %d and %d have the same text", (int)slot->id, (int)id);
