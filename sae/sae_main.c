@@ -1,4 +1,4 @@
-/* The `sae` command: capture, train, features, eval, steer, control, bench, report. */
+/* The `sae` command: capture, train, features, eval, steer, control, bench, report, convert. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
@@ -12,6 +12,7 @@ int main(int argc, char **argv) {
         {"control", cmd_control, "how often steering moves answers, against random and other features"},
         {"bench", cmd_bench, "what an SAE in the forward pass costs"},
         {"report", cmd_report, "one HTML page with all of it"},
+        {"convert", cmd_convert, "SAE directories of SAELens and dictionary_learning into each other"},
         {NULL, NULL, NULL},
     };
     return cli_main("sae",
