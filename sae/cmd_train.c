@@ -1,8 +1,7 @@
 /* `sae train`: an activation file in, an SAE directory with its curves out. */
+#include "sae/cmd_train.h"
 #include "sae/commands.h"
-#include "sae/fit_charts.h"
 #include "sae/shards.h"
-#include "tensor/cli.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,44 +20,50 @@ static const char SUMMARY[] =
     "         jumprelu   a threshold for each latent, learnt with a penalty on how many fire: near "
     "--target-l0,\n"
     "                    or --l0-penalty step or tanh with --l0\n"
-    "         gated      gates and magnitudes, with an L1 penalty on the gates (--l1)";
-
-/* A number that was not given. */
-#define UNSET -1e30f
-
-/* What the options are parsed into before they are checked. */
-typedef struct {
-    const char *out, *arch, *width, *widths, *l0_penalty;
-    cli_strings acts;
-    sae_fit_opts fit;
-    float l1, l0, k, aux, target_l0, bandwidth, threshold; /* UNSET, or of the architecture */
-    int ste_to_input;
-    int threads, buffer, no_scale, no_center, free_decoder, no_b_dec_input;
-} args;
-
-/* "20x" (times the activations' width) or a plain number of latents. */
-static int parse_width(const char *text, int d_in, int *out, tn_err *e) {
-    char *end;
-    double v = strtod(text, &end);
-    int times = *end == 'x';
-    if (end == text || end[times] != '\0' || !(v > 0))
-        return tn_fail(e, TN_EARG, "--width %s: expected a number of latents, or a multiple such as 20x",
-                       text);
-    v = times ? v * d_in : v;
-    if (v < 1 || v > INT32_MAX || (!times && v != floor(v)))
-        return tn_fail(e, TN_EARG, "--width %s: %g latents", text, v);
-    *out = (int)v;
-    return TN_OK;
-}
+    "         gated      gates and magnitudes, with an L1 penalty on the gates (--l1)\n"
+    "\n"
+    "--l1, --k, --target-l0 and --l0 take several values: --k 16,32,64 trains an SAE for each, on the same "
+    "rows\n"
+    "in the same order, into SAEDIR/k-16 and so on, and draws them in SAEDIR/frontier.svg (frontier.csv); "
+    "with\n"
+    "--resume those that are finished are left as they are.";
 
 /* ---- options of an architecture ---- */
 
 /* Takes an option that was given, which must be one of this architecture. */
-static int own(const args *a, const char *option, int fits, float value, float *dst, tn_err *e) {
-    if (value == UNSET) return TN_OK;
+static int own(const train_args *a, const char *option, int fits, float value, float *dst, tn_err *e) {
+    if (value == TRAIN_UNSET) return TN_OK;
     if (!fits) return tn_fail(e, TN_EARG, "%s does not go with --arch %s", option, a->arch);
     if (dst) *dst = value;
     return TN_OK;
+}
+
+/* The same for numbers with commas between them. */
+static int own_values(train_args *a, const char *option, int fits, train_values *v, float *dst, tn_err *e) {
+    const char *at = v->text;
+    if (!at) return TN_OK;
+    int rc = own(a, option, fits, 0, NULL, e);
+    if (rc) return rc;
+    for (v->n = 0; v->n < TRAIN_MAX_VALUES; at++) {
+        char *end;
+        float value = strtof(at, &end);
+        if (end == at || !isfinite(value) || (*end != ',' && *end != '\0')) break;
+        for (int i = 0; i < v->n; i++)
+            if (v->values[i] == value)
+                return tn_fail(e, TN_EARG, "%s %s: %g twice", option, v->text, (double)value);
+        v->values[v->n++] = value;
+        at = end;
+        if (*at != '\0') continue;
+        v->dst = dst;
+        *dst = v->values[0];
+        if (v->n == 1) return TN_OK;
+        if (a->list) return tn_fail(e, TN_EARG, "%s: only one option can have several values", option);
+        a->list = v;
+        a->list_name = option + 2; /* without the dashes */
+        return TN_OK;
+    }
+    return tn_fail(e, TN_EARG, "%s %s: expected a number, or up to %d such as 0.5,1,2", option, v->text,
+                   TRAIN_MAX_VALUES);
 }
 
 static int parse_l0_penalty(const char *name, sae_l0_penalty *out, tn_err *e) {
@@ -86,7 +91,7 @@ static int parse_widths(const char *text, sae_train_opts *t, tn_err *e) {
                    SAE_MAX_WIDTHS);
 }
 
-static int parse_architecture(args *a, tn_err *e) {
+static int parse_architecture(train_args *a, tn_err *e) {
     sae_train_opts *t = &a->fit.train;
     if (!sae_train_kind_find(a->arch, &t->arch))
         return tn_fail(e, TN_EARG,
@@ -94,109 +99,29 @@ static int parse_architecture(args *a, tn_err *e) {
     int jump = t->arch == SAE_TRAIN_JUMPRELU, l1 = t->arch == SAE_TRAIN_RELU || t->arch == SAE_TRAIN_GATED;
     int ranked = !jump && !l1, rc;
     t->l0_penalty = SAE_L0_QUADRATIC;
-    if ((rc = own(a, "--l1", l1, a->l1, &t->l1, e))) return rc;
-    if ((rc = own(a, "--l1-warmup", l1 || jump, t->l1_warmup_steps < 0 ? UNSET : 0, NULL, e))) return rc;
-    if ((rc = own(a, "--l0", jump, a->l0, &t->l1, e))) return rc;
-    if ((rc = own(a, "--l0-penalty", jump, a->l0_penalty ? 0 : UNSET, NULL, e))) return rc;
+    if ((rc = own_values(a, "--l1", l1, &a->l1, &t->l1, e))) return rc;
+    if ((rc = own(a, "--l1-warmup", l1 || jump, t->l1_warmup_steps < 0 ? TRAIN_UNSET : 0, NULL, e)))
+        return rc;
+    if ((rc = own_values(a, "--l0", jump, &a->l0, &t->l1, e))) return rc;
+    if ((rc = own(a, "--l0-penalty", jump, a->l0_penalty ? 0 : TRAIN_UNSET, NULL, e))) return rc;
     if (a->l0_penalty && (rc = parse_l0_penalty(a->l0_penalty, &t->l0_penalty, e))) return rc;
-    if ((rc = own(a, "--target-l0", jump, a->target_l0, &t->target_l0, e))) return rc;
-    if (a->target_l0 != UNSET && t->l0_penalty != SAE_L0_QUADRATIC)
+    if ((rc = own_values(a, "--target-l0", jump, &a->target_l0, &t->target_l0, e))) return rc;
+    if (a->target_l0.text && t->l0_penalty != SAE_L0_QUADRATIC)
         return tn_fail(e, TN_EARG, "--target-l0 goes with --l0-penalty quadratic, not %s", a->l0_penalty);
     if ((rc = own(a, "--bandwidth", jump, a->bandwidth, &t->bandwidth, e))) return rc;
     if ((rc = own(a, "--threshold", jump, a->threshold, &t->init_threshold, e))) return rc;
-    if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : UNSET, NULL, e))) return rc;
+    if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : TRAIN_UNSET, NULL, e))) return rc;
     t->ste_to_input = a->ste_to_input;
-    if ((rc = own(a, "--widths", t->arch == SAE_TRAIN_MATRYOSHKA, a->widths ? 0 : UNSET, NULL, e))) return rc;
+    if ((rc = own(a, "--widths", t->arch == SAE_TRAIN_MATRYOSHKA, a->widths ? 0 : TRAIN_UNSET, NULL, e)))
+        return rc;
     if (a->widths && (rc = parse_widths(a->widths, t, e))) return rc;
-    if ((rc = own(a, "--k", ranked, a->k, &t->k, e))) return rc;
+    if ((rc = own_values(a, "--k", ranked, &a->k, &t->k, e))) return rc;
     return own(a, "--aux", ranked, a->aux, &t->aux, e);
-}
-
-/* ---- progress ---- */
-
-typedef struct {
-    cli_progress bar;
-    int started;
-} watch;
-
-static int on_step(void *ctx, int step, int total, const sae_metrics *m, const sae_fit_line *line) {
-    watch *w = ctx;
-    char note[96];
-    (void)line;
-    if (!w->started) { /* the first step of a resumed run is not step 1 */
-        w->bar = cli_progress_start("training", "steps", total);
-        w->started = 1;
-    }
-    snprintf(note, sizeof note, "mse %.4g  l0 %.1f  fve %.3f  dead %d", m->mse, m->l0, m->fve, m->dead);
-    cli_progress_update(&w->bar, step, note);
-    return 0;
-}
-
-/* ---- curves ---- */
-
-static int write_chart(const char *dir, const char *name, tn_buf *svg, tn_err *e) {
-    char path[1024];
-    int rc = svg->failed ? tn_fail(e, TN_ENOMEM, "%s: no memory", name)
-                         : tn_path_join(path, sizeof path, dir, name, e);
-    if (!rc) rc = tn_write_file(path, svg->data, svg->len, e);
-    tn_buf_free(svg);
-    return rc;
-}
-
-static int write_charts(const char *dir, const sae_fit_result *r, tn_err *e) {
-    tn_buf svg = TN_BUF_INIT;
-    sae_chart_loss(r->lines, r->n_lines, &svg);
-    int rc = write_chart(dir, "loss.svg", &svg, e);
-    if (rc) return rc;
-    sae_chart_l1_mse(r->lines, r->n_lines, &svg);
-    return write_chart(dir, "l1_mse.svg", &svg, e);
 }
 
 /* ---- the command ---- */
 
-static void print_row(const char *name, const sae_metrics *m, size_t rows, size_t docs) {
-    printf("%-12s %8zu %6zu %10.3f %10.3f %8.1f %8.4f\n", name, rows, docs, m->mse, m->l1, m->l0, m->fve);
-}
-
-static void print_summary(const args *a, const sae_source *source, const sae_fit_result *r, double seconds) {
-    int f = a->fit.d_sae, all = r->measured_rows == r->train_rows;
-    printf("%s: %d -> %d latents on %s\n\n", a->out, source->d, f,
-           source->hook_name[0] ? source->hook_name : "?");
-    printf("%-12s %8s %6s %10s %10s %8s %8s\n", "", "rows", "texts", "MSE", "L1", "L0", "FVE");
-    print_row("train", &r->train, r->train_rows, r->train_docs);
-    if (r->val_rows > 0) print_row("validation", &r->val, r->val_rows, r->val_docs);
-    printf("\ndead latents   %d of %d (%.1f%%): silent on every %s row\n", r->train.dead, f,
-           100.0 * r->train.dead / f, all ? "training" : "measured");
-    if (!all) {
-        printf("measured       %zu of the training rows, of documents drawn by the seed\n", r->measured_rows);
-        printf("memory         %.0f MB at the most\n", (double)tn_peak_memory() / 1e6);
-    }
-    printf("scale          %.6g: MSE and L1 are of the scaled activations\n", r->scale);
-    int steps = r->total_steps - r->first_step;
-    double tokens = r->n_lines > 0 ? r->lines[r->n_lines - 1].tokens / r->total_steps * steps : 0;
-    printf("time           %.1f s for %d steps, %.0f tokens/s\n", seconds, steps,
-           seconds > 0 ? tokens / seconds : 0);
-    printf("files          cfg.json sae_weights.safetensors train.csv loss.svg l1_mse.svg "
-           "trainer.safetensors\n");
-}
-
-/* The run itself and its curves. */
-static int train_on(args *a, const sae_source *source, tn_exec ex, tn_err *e) {
-    sae_fit_result result;
-    watch w = {.started = 0};
-    int rc = parse_width(a->width, source->d, &a->fit.d_sae, e);
-    if (rc) return rc;
-    double start = tn_now();
-    rc = sae_fit(source, a->out, &a->fit, ex, on_step, &w, &result, e);
-    if (w.started) cli_progress_end(&w.bar);
-    if (rc) return rc;
-    rc = write_charts(a->out, &result, e);
-    if (!rc) print_summary(a, source, &result, tn_now() - start);
-    sae_fit_result_free(&result);
-    return rc;
-}
-
-static int train(args *a, tn_err *e) {
+static int train(train_args *a, tn_err *e) {
     tn_exec ex;
     sae_shards shards;
     int rc = cli_exec(&ex, a->threads, e);
@@ -204,22 +129,18 @@ static int train(args *a, tn_err *e) {
     if (!rc) rc = sae_shards_open(&shards, a->acts.items, a->acts.count, e);
     if (rc) return rc;
     const sae_source source = sae_shards_source(&shards);
-    rc = train_on(a, &source, ex, e);
+    rc = train_run(a, &source, ex, e);
     sae_shards_close(&shards);
     return rc;
 }
 
 int cmd_train(int argc, char **argv) {
-    args a = {.arch = "relu",
-              .width = "20x",
-              .fit = sae_fit_defaults(),
-              .l1 = UNSET,
-              .l0 = UNSET,
-              .k = UNSET,
-              .aux = UNSET,
-              .target_l0 = UNSET,
-              .bandwidth = UNSET,
-              .threshold = UNSET};
+    train_args a = {.arch = "relu",
+                    .width = "20x",
+                    .fit = sae_fit_defaults(),
+                    .aux = TRAIN_UNSET,
+                    .bandwidth = TRAIN_UNSET,
+                    .threshold = TRAIN_UNSET};
     sae_train_opts *t = &a.fit.train;
     const cli_option options[] = {
         {"-a", "--acts", CLI_STRINGS, &a.acts, "FILE",
@@ -228,14 +149,15 @@ int cmd_train(int argc, char **argv) {
         {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture (relu)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
          "latents, or a multiple of the activations' width (20x)", 0},
-        {"--l1", NULL, CLI_FLOAT, &a.l1, "X", "relu, gated: coefficient of the L1 penalty (1)", 0},
-        {"--k", NULL, CLI_FLOAT, &a.k, "N", "topk, batchtopk, matryoshka: latents a row (32)", 0},
+        {"--l1", NULL, CLI_STRING, &a.l1.text, "X[,X…]", "relu, gated: coefficient of the L1 penalty (1)", 0},
+        {"--k", NULL, CLI_STRING, &a.k.text, "N[,N…]", "topk, batchtopk, matryoshka: latents a row (32)", 0},
         {"--widths", NULL, CLI_STRING, &a.widths, "N,N…",
          "matryoshka: latents of the nested SAEs (1/16, 1/8, 1/4, 1/2 of all)", 0},
         {"--aux", NULL, CLI_FLOAT, &a.aux, "X",
          "topk, batchtopk, matryoshka: coefficient of AuxK, by which dead latents learn the error (1)", 0},
-        {"--target-l0", NULL, CLI_FLOAT, &a.target_l0, "X", "jumprelu: how many shall fire (32)", 0},
-        {"--l0", NULL, CLI_FLOAT, &a.l0, "X", "jumprelu: coefficient of the L0 penalty (1)", 0},
+        {"--target-l0", NULL, CLI_STRING, &a.target_l0.text, "X[,X…]", "jumprelu: how many shall fire (32)",
+         0},
+        {"--l0", NULL, CLI_STRING, &a.l0.text, "X[,X…]", "jumprelu: coefficient of the L0 penalty (1)", 0},
         {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
          "jumprelu: quadratic, step or tanh (quadratic)", 0},
         {"--threshold", NULL, CLI_FLOAT, &a.threshold, "X", "jumprelu: thresholds at the start (0.01)", 0},

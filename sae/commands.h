@@ -7,13 +7,13 @@
 
 int cmd_capture(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_frontier(int argc, char **argv);
 int cmd_features(int argc, char **argv);
 int cmd_steer(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_control(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
-int cmd_convert(int argc, char **argv);
 
 /* Rows of an option table: how text is written. p is a qwen_sampling. */
 #define SAMPLING_OPTIONS(p)                                                                                    \

@@ -339,15 +339,25 @@ static int prepare(run *r, const char *dir, tn_exec ex, tn_err *e) {
     return tn_write_file(r->csv_path, r->log.csv.data, r->log.csv.len, e);
 }
 
+/* With keep_finished: 1 when this very run has ended well already. */
+static int is_finished(const run *r, const char *dir) {
+    char cfg[1024];
+    if (!r->o.keep_finished || tn_path_join(cfg, sizeof cfg, dir, "cfg.json", NULL)) return 0;
+    int steps = sae_trainer_steps(r->trainer);
+    if (steps == 0 && tn_file_exists(cfg)) tn_remove_file(cfg);
+    return steps == r->total_steps && tn_file_exists(cfg);
+}
+
 int sae_fit(const sae_source *source, const char *dir, const sae_fit_opts *o, tn_exec ex,
             sae_fit_progress progress, void *ctx, sae_fit_result *out, tn_err *e) {
     memset(out, 0, sizeof *out);
     run r = {.source = source, .o = *o};
     int rc = prepare(&r, dir, ex, e);
     int first_step = rc ? 0 : sae_trainer_steps(r.trainer);
-    if (!rc) rc = take_steps(&r, progress, ctx, e);
-    if (!rc) rc = finish(&r, dir, out, e);
-    if (!rc) {
+    out->unchanged = !rc && is_finished(&r, dir);
+    if (!rc && !out->unchanged) rc = take_steps(&r, progress, ctx, e);
+    if (!rc && !out->unchanged) rc = finish(&r, dir, out, e);
+    if (!rc && !out->unchanged) {
         out->train_rows = r.rows.split.n_train;
         out->val_rows = r.rows.split.n_val;
         out->train_docs = r.rows.split.train_docs;
@@ -356,6 +366,8 @@ int sae_fit(const sae_source *source, const char *dir, const sae_fit_opts *o, tn
         out->total_steps = r.total_steps;
         out->first_step = first_step;
         out->scale = r.rows.scale;
+    }
+    if (!rc) {
         out->lines = r.log.lines; /* handed over */
         out->n_lines = r.log.n;
         r.log.lines = NULL;

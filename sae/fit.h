@@ -43,6 +43,9 @@ typedef struct {
     int log_every;    /* steps; 0 = about 50 times in the run */
     int checkpoint_every; /* steps, rounded up to a multiple of log_every; 0 = only at the end */
     int resume;           /* continue from DIR/trainer.safetensors when it is there */
+    int keep_finished;    /* leave DIR as it is when its run has ended well (found by resume): only
+                             result.unchanged and the log are set then. A run from the start first removes cfg.json, so that
+                             one that is there is this run's */
 } sae_fit_opts;
 
 sae_fit_opts sae_fit_defaults(void);
@@ -73,6 +76,7 @@ typedef struct {
                                without them); `dead` counts the latents that fire on no measured row */
     sae_fit_line *lines;    /* [n_lines] the log, owned */
     size_t n_lines;
+    int unchanged; /* 1: see keep_finished */
 } sae_fit_result;
 void sae_fit_result_free(sae_fit_result *r);
 

@@ -304,6 +304,12 @@ void cli_progress_update(cli_progress *p, double done, const char *note) {
     draw(p, now, 0, note);
 }
 
+void cli_progress_say(cli_progress *p, const char *text) {
+    if (!p->active) return;
+    fprintf(stderr, "\r%s\033[K\n", text);
+    p->last_drawn = 0; /* the next update draws the bar below it */
+}
+
 void cli_progress_end(cli_progress *p) {
     if (p->active) draw(p, tn_now(), 1, NULL);
     p->active = 0;

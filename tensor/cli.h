@@ -64,6 +64,7 @@ typedef struct {
 } cli_progress;
 cli_progress cli_progress_start(const char *label, const char *unit, double total);
 void cli_progress_update(cli_progress *p, double done, const char *note); /* note: short or NULL */
+void cli_progress_say(cli_progress *p, const char *text); /* a line that stays, above the bar */
 void cli_progress_end(cli_progress *p);
 
 #endif
