@@ -138,7 +138,7 @@ def available(work):
 
 
 def choose_way(work, side, rows):
-    """The fastest way of a side: found by trying each once, remembered in the rows."""
+    """The fastest way of a side: found by trying each once, in short where it says how, remembered in the rows."""
     if len(side.ways) == 1:
         return side.ways[0]
     labels = {way.label: way for way in side.ways}
@@ -149,7 +149,7 @@ def choose_way(work, side, rows):
     tried = {}
     for way in side.ways:
         try:
-            tried[way.label] = run(way)[0][way.key]
+            tried[way.label] = run(way.trial or way)[0][way.key]
         except Failed as why:
             say(f"{work.name}: {side.name}, {way.label}: {why}")
     if not tried:

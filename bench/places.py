@@ -40,11 +40,13 @@ MODELS = {
     "smollm2": ASSETS / "smollm2-bf16",
     "vehicles": pathlib.Path("models/vehicles-4m"),
 }
+# Made only for `run.py larger`: a name, and the directory with random BF16 weights in shards.
+LARGER = {shape: DIR / "models" / f"qwen{shape}" for shape in ("1.5b", "7b")}
 
 
 def ours(model, kind):
     """Our model directory in the format kind: bf16, q8 or q4."""
-    return MODELS[model] if kind == "bf16" else DIR / "scalpel" / f"{model}-{kind}"
+    return {**MODELS, **LARGER}[model] if kind == "bf16" else DIR / "scalpel" / f"{model}-{kind}"
 
 
 def gguf(model, kind):

@@ -59,6 +59,16 @@ def our_formats():
             make(target, places.CONVERT, "quantize", "-m", places.MODELS[model], "-t", kind, "-o", target)
 
 
+def larger(shape):
+    """A random model of this shape in shards, and what `convert quantize` makes of it shard by shard."""
+    directory = places.LARGER[shape]
+    make(directory, places.PYTHON, "tools/make_random_model.py", shape, directory)
+    for kind in works.LARGER_KINDS[shape]:
+        if kind != "bf16":
+            target = places.ours(shape, kind)
+            make(target, places.CONVERT, "quantize", "-m", directory, "-t", kind, "-o", target)
+
+
 # ---- Peers ----
 
 

@@ -138,7 +138,7 @@ def alone(group, runs_of):
             medians, everything = [], []
             for number, measured in sorted(runs_of.get(work.name, {}).items()):
                 details = [row["detail"] for row in measured if row["side"] == "ours"]
-                found = [limit.scale * detail[limit.key] for detail in details if limit.key in detail]
+                found = [value for value in map(limit.value, details) if value is not None]
                 if found:
                     medians.append(statistics.median(found))
                     everything += found
@@ -200,7 +200,9 @@ def write():
     lines += comparison("Speed with AVX2 on both sides", [w for w in speed if w not in native], runs_of)
     lines += comparison("Many stories at once", list(works.batch_works()), runs_of)
     lines += comparison("Hooks and an SAE in the loop", list(works.hook_works(PASSES)), runs_of)
-    lines += alone([*speed, *works.memory_works()], runs_of)
+    larger = list(works.larger_works(places.LARGER))
+    lines += comparison("Larger models", larger, runs_of)
+    lines += alone([*speed, *larger, *works.memory_works()], runs_of)
     lines += comparison("Tokenizers", list(works.tokenizer_works()), runs_of)
     lines += about_corpus(runs_of)
     lines += quality()

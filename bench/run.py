@@ -4,8 +4,9 @@
     python bench/run.py prepare              makes the files of every side
     python bench/run.py speed [--quick]      prefill, decode, decode after a long context; native and AVX2
     python bench/run.py batch|hooks|memory|tokenizer|quality
+    python bench/run.py larger [--shapes 1.5b,7b]     random models of larger shapes; 7B needs 30 GB of disk
     python bench/run.py report               writes bench/RESULTS.md from what has been measured
-    python bench/run.py all                  everything above
+    python bench/run.py all                  everything above but the larger models
 
 --only picks works by parts of their names: --only prefill-q8,decode-q8. What has been measured with today's
 programs and files is not measured again, so a broken-off run continues.
@@ -24,13 +25,14 @@ from alternate import measure, read_rows, say, write_rows
 GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer")
 
 
-def works_of(group, passes):
+def works_of(group, a):
     return {
-        "speed": lambda: works.speed_works(passes),
+        "speed": lambda: works.speed_works(a.passes),
         "tokenizer": works.tokenizer_works,
         "batch": works.batch_works,
-        "hooks": lambda: works.hook_works(passes),
+        "hooks": lambda: works.hook_works(a.passes),
         "memory": works.memory_works,
+        "larger": lambda: works.larger_works(a.shapes),
     }[group]()
 
 
@@ -39,7 +41,7 @@ def wanted(work, only):
 
 
 def measure_group(group, a):
-    chosen = [work for work in works_of(group, a.passes) if wanted(work, a.only)]
+    chosen = [work for work in works_of(group, a) if wanted(work, a.only)]
     for run_number in range(1, a.repeats + 1):
         for work in chosen:
             measure(work, run_number, a.turns)
@@ -47,24 +49,28 @@ def measure_group(group, a):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prepare", *GROUPS, "quality", "report", "all"])
+    parser.add_argument("what", choices=["prepare", *GROUPS, "larger", "quality", "report", "all"])
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="parts of names of works")
     parser.add_argument("--turns", type=int, help="times that each side runs in one run (3; 2 with --quick)")
     parser.add_argument("--passes", type=int, help="timed passes in one process (2; 1 with --quick)")
     parser.add_argument("--repeats", type=int, default=1, help="runs (1)")
     parser.add_argument("--quick", action="store_true", help="fewer turns and passes: for a first look")
+    parser.add_argument("--shapes", type=lambda text: text.split(","), default=["1.5b"], help="of larger (1.5b)")
     parser.add_argument("--again", action="store_true", help="forget what was measured of these works")
     a = parser.parse_args()
     a.turns = a.turns or (2 if a.quick else 3)
     a.passes = a.passes or (1 if a.quick else 2)
     os.chdir(places.TOP)
 
-    groups = GROUPS if a.what == "all" else [a.what] if a.what in GROUPS else []
+    groups = GROUPS if a.what == "all" else [a.what] if a.what in (*GROUPS, "larger") else []
     if a.again:
-        names = {work.name for group in groups for work in works_of(group, a.passes) if wanted(work, a.only)}
+        names = {work.name for group in groups for work in works_of(group, a) if wanted(work, a.only)}
         write_rows([row for row in read_rows() if row["work"] not in names])
     if a.what in ("prepare", "all"):
         prepare.all_files()
+    if a.what == "larger":
+        for shape in a.shapes:
+            prepare.larger(shape)
     for group in groups:
         measure_group(group, a)
     if a.what in ("quality", "all"):

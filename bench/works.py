@@ -14,6 +14,7 @@ THREADS = 2
 DECODE_TOKENS, DECODE_PROMPT = 64, 8
 CONTEXT, CONTEXT_TOKENS = 4096, 32
 STORIES, STORY_TOKENS, STORIES_ALONE = 64, 80, 8
+TRIAL_TOKENS = 8  # of every story, to find llama.cpp's fastest way
 
 
 @dataclasses.dataclass
@@ -24,6 +25,7 @@ class Way:
     argv: list
     key: str = "tok_s"
     env: dict = dataclasses.field(default_factory=dict)
+    trial: "Way | None" = None  # less of the same work, to find the fastest way of a side
 
 
 @dataclasses.dataclass
@@ -49,6 +51,13 @@ class Limit:
     least: bool = True
     scale: float = 1.0
     unit: str = ""
+    per: str = ""  # another value of the JSON object that it is divided by
+
+    def value(self, detail):
+        """The scaled value, or None when the object does not have it."""
+        if self.key not in detail or (self.per and self.per not in detail):
+            return None
+        return self.scale * detail[self.key] / (detail[self.per] if self.per else 1)
 
     def met(self, value):
         return value >= self.bound if self.least else value <= self.bound
@@ -206,11 +215,12 @@ def batch_works():
         sides = [Side("ours", [Way("", argv)], needs), Side("ours, one by one", [Way("", alone)], needs_alone)]
         job = dict(job="stories", model=str(places.gguf("qwen05b", kind)), threads=THREADS, tokens=STORY_TOKENS,
                    prompts=str(places.STORY_IDS))
-        ways = [
-            llama_way(f"flash attention {'on' if flash else 'off'}, {'unified' if unified else 'separate'} cache",
-                      places.PYTHON, {**job, "flash": flash, "unified": unified})
-            for flash in (0, 1) for unified in (False, True)
-        ]
+        ways = []
+        for flash, unified in ((0, False), (0, True), (1, False), (1, True)):
+            words = f"flash attention {'on' if flash else 'off'}, {'unified' if unified else 'separate'} cache"
+            way = {**job, "flash": flash, "unified": unified}
+            ways.append(llama_way(words, places.PYTHON, way))
+            ways[-1].trial = llama_way(words, places.PYTHON, {**way, "tokens": TRIAL_TOKENS})
         sides.append(Side("llama.cpp", ways, [places.PYTHON, places.gguf("qwen05b", kind), places.STORY_IDS]))
         yield Work(f"batch-{kind}", f"{STORIES} stories of {STORY_TOKENS} tokens, {label}", sides,
                    [Goal("ours, one by one", 4.0), Goal("llama.cpp", 1.3)])
@@ -235,6 +245,28 @@ def hook_works(passes):
                    [Side("ours", [Way("", argv, "sae_tok_s")], needs),
                     Side("ours without", [Way("", argv, "plain_tok_s")], needs)],
                    [Goal("ours without", 1 / 1.1)])
+
+
+# ---- Larger models: random weights of Qwen2.5's 1.5B and 7B shapes, the latter with a head of its own ----
+
+LARGER_KINDS = {"1.5b": ("bf16", "q8", "q4"), "7b": ("q8", "q4")}
+LARGER_PREFILL, LARGER_DECODE = 128, 16
+
+
+def larger_works(shapes):
+    for shape in shapes:
+        for kind in LARGER_KINDS[shape]:
+            model = f"{shape.upper()} shape, {KINDS[kind]}"
+            options = ["-p", LARGER_PREFILL, "-n", 0]
+            yield Work(f"larger-{shape}-{kind}-prefill", f"prefill of {LARGER_PREFILL} tokens, {model}",
+                       [ours(kind, 1, options, "prefill_tok_s", model=shape)], [])
+            options = ["-p", 0, "-n", LARGER_DECODE, "--context", DECODE_PROMPT]
+            yield Work(f"larger-{shape}-{kind}-decode", f"decode of {LARGER_DECODE} tokens, {model}",
+                       [ours(kind, 1, options, "decode_tok_s", model=shape)], [],
+                       limits=[Limit("decode_share", "of the memory's read bandwidth", BANDWIDTH_GOALS[kind],
+                                     scale=100, unit="%"),
+                               Limit("peak_memory_bytes", "peak memory, of the weights", 105, least=False,
+                                     scale=100, unit="%", per="weight_bytes")])
 
 
 # ---- Memory and start ----
