@@ -198,6 +198,13 @@ static int is_finished(batch *b, int seq) {
     return !t->leaving;
 }
 
+/* An error names the item by its number from 1. */
+static int fail_in_item(const batch *b, const qwen_item *item, int code, tn_err *e) {
+    char where[40];
+    snprintf(where, sizeof where, "prompt %zu", (size_t)(item - b->items) + 1);
+    return tn_fail_in(e, code, where);
+}
+
 static int step(batch *b, qwen_done_fn fn, void *ctx, tn_err *e) {
     const float *logits;
     fill_slots(b);
@@ -208,6 +215,8 @@ static int step(batch *b, qwen_done_fn fn, void *ctx, tn_err *e) {
     for (int i = 0; i < b->n_pieces && !code; i++) {
         int seq = b->pieces[i].seq;
         slot *t = &b->slots[seq];
+        if (t->logits && (code = qwen_check_choice(t->logits, t->answer[t->written - 1], e)) != TN_OK)
+            return fail_in_item(b, t->item, code, e);
         if (!is_finished(b, seq)) continue;
         t->busy = 0;
         const qwen_done done = {(size_t)(t->item - b->items), seq, t->answer, t->written, t->finish};
@@ -236,10 +245,7 @@ static int check(const batch *b, tn_err *e) {
     if (b->opts->gen.max_new < 0) return tn_fail(e, TN_EARG, "answers of %d tokens", b->opts->gen.max_new);
     for (size_t i = 0; i < b->count; i++) {
         int code = qwen_item_check(b->s, &b->items[i], e);
-        if (!code) continue;
-        char where[40];
-        snprintf(where, sizeof where, "prompt %zu", i + 1);
-        return tn_fail_in(e, code, where);
+        if (code) return fail_in_item(b, &b->items[i], code, e);
     }
     return TN_OK;
 }

@@ -27,6 +27,7 @@ int qwen_generate(qwen_state *s, qwen_sampler *sampler, const int32_t *prompt, i
 
     for (int written = 0; written < opts->max_new; written++) {
         int32_t token = qwen_sampler_next(sampler, logits);
+        if ((rc = qwen_check_choice(logits, token, e))) return rc;
         if (is_stop(opts, token)) {
             if (finish) *finish = QWEN_FINISH_STOP;
             return TN_OK;

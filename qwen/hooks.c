@@ -91,6 +91,8 @@ int qwen_run_hooks(const qwen_state *s, const qwen_rows *r, int layer, qwen_site
         if (!rc) continue;
         char name[48];
         qwen_hook_name(name, sizeof name, layer, site);
+        if (rc == TN_ENUM)
+            return tn_fail(e, rc, "the hook at %s makes rows that are not finite, or too large", name);
         return tn_fail(e, rc < 0 ? rc : TN_ESTOP, "the hook at %s stopped the forward pass", name);
     }
     return TN_OK;

@@ -216,6 +216,10 @@ int32_t qwen_sampler_next(qwen_sampler *s, const float *logits) {
     return token;
 }
 
+int qwen_check_choice(const float *logits, int32_t token, tn_err *e) {
+    return isfinite(logits[token]) ? TN_OK : tn_fail(e, TN_ENUM, "the model's logits are not finite");
+}
+
 int32_t qwen_likeliest(const float *logits, int vocab) {
     int32_t best = 0;
     for (int32_t i = 1; i < vocab; i++)

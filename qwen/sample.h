@@ -46,6 +46,10 @@ void qwen_sampler_accept(qwen_sampler *s, int32_t token); /* mark as seen */
 /* The next token; marks it as seen. logits [vocab] are read only. */
 int32_t qwen_sampler_next(qwen_sampler *s, const float *logits);
 
+/* TN_ENUM when the logit of the token that was chosen is no number: then the model is broken, or what a hook
+ * made of its rows. */
+int qwen_check_choice(const float *logits, int32_t token, tn_err *e);
+
 /* The id of the largest of logits [vocab], the lowest among equals; as a greedy sampler without penalty. */
 int32_t qwen_likeliest(const float *logits, int vocab);
 

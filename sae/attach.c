@@ -4,6 +4,7 @@
 #include "tensor/arena.h"
 #include "tensor/par.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -177,15 +178,28 @@ static void steer_rows(const sae_steer *s, tn_exec ex, float *x, int n) {
     sae_decode(s->sae, ex, s->z, n, x);
 }
 
+/* TN_ENUM when a row of x [n, d] is not finite, or so long that the model's norms would make zeros of it. */
+static int check_rows(const float *x, int n, size_t d) {
+    for (size_t row = 0; row < (size_t)n; row++) {
+        double squares = 0;
+        for (size_t k = 0; k < d; k++) squares += (double)x[row * d + k] * (double)x[row * d + k];
+        if (!(squares <= (double)FLT_MAX)) return TN_ENUM;
+    }
+    return TN_OK;
+}
+
 int sae_steer_hook(void *ctx, const qwen_tap *tap) {
     const sae_steer *s = ctx;
+    int code = TN_OK;
     if (s->keep_error && !s->edits) return TN_OK; /* nothing can change */
     for (run r = {0, 0}; next_run(tap, s->positions, &r);)
-        for (int done = 0; done < r.n; done += s->max_rows) {
+        for (int done = 0; done < r.n && !code; done += s->max_rows) {
             int n = r.n - done < s->max_rows ? r.n - done : s->max_rows;
-            steer_rows(s, tap->exec, tap->x + (size_t)(r.first + done) * (size_t)tap->d, n);
+            float *x = tap->x + (size_t)(r.first + done) * (size_t)tap->d;
+            steer_rows(s, tap->exec, x, n);
+            code = check_rows(x, n, (size_t)tap->d);
         }
-    return TN_OK;
+    return code;
 }
 
 /* ---- Steering along a direction ---- */
@@ -202,6 +216,7 @@ int sae_direction_hook(void *ctx, const qwen_tap *tap) {
             k->axpy(h, s->alpha, s->v, d);
         else if (vv > 0.0f)
             k->axpy(h, -s->alpha * k->dot(s->v, h, d) / vv, s->v, d);
+        if (check_rows(h, 1, d)) return TN_ENUM;
     }
     return TN_OK;
 }

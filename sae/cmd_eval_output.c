@@ -41,8 +41,10 @@ static void print_rows(const sae_eval_result *r) {
     printf("                    MSE %.6g   per element %.6g   FVE %.4f   row by row %.4f\n", r->mse,
            r->mse_per_element, r->fve, r->explained_variance_legacy);
     printf("                    cosine %.4f   |x| %.4g   |x'| %.4g   |x'|/|x| %.4f   relative reconstruction "
-           "bias %.4f\n",
-           r->cosine, r->l2_norm_in, r->l2_norm_out, r->l2_ratio, r->relative_reconstruction_bias);
+           "bias",
+           r->cosine, r->l2_norm_in, r->l2_norm_out, r->l2_ratio);
+    print_cell(r->relative_reconstruction_bias, 0, 4);
+    printf("\n");
 }
 
 static void print_effect(const sae_effect_result *r) {

@@ -211,6 +211,7 @@ static int draw(const job *j, tn_err *e) {
 
 static int check_options(job *j, tn_err *e) {
     if (!!j->label == !!j->all) return tn_fail(e, TN_EARG, "give either --label NAME or --all");
+    if (j->label && !j->label[0]) return tn_fail(e, TN_EARG, "--label is empty");
     if (j->top == 0) j->top = j->all && !j->ids ? 1 : 10;
     if (j->top < 1 || j->top > 100000) return tn_fail(e, TN_EARG, "--top must be at least 1");
     if (strcmp(j->by, "diff") != 0 && strcmp(j->by, "auroc") != 0)
@@ -228,7 +229,8 @@ static int compute(job *j, tn_err *e) {
     if (!code && j->model) code = tok_open_dir(&j->tok, j->model, e);
     j->vocabulary = tokenizer_vocabulary(j->tok);
     if (!code) code = check_same_hook(&j->sae, &j->acts, j->acts_path, e);
-    if (!code) code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
+    if (!code && (code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e)) != TN_OK)
+        tn_fail_in(e, code, j->acts_path);
     if (!code && j->held_path) {
         code = sae_held_out_stats(&j->held, &j->sae, &j->held_acts, &j->acts, exec, e);
         if (code) tn_fail_in(e, code, j->held_path);
@@ -236,10 +238,25 @@ static int compute(job *j, tn_err *e) {
     return code;
 }
 
+/* The label asked for, which must have rows; -1 for all of them. */
+static int find_label(const job *j, int *wanted, tn_err *e) {
+    const sae_feature_stats *st = &j->stats;
+    *wanted = -1;
+    if (j->all) {
+        int named = 0;
+        for (int i = 0; i < st->n_labels; i++) named |= st->labels[i][0] && st->label_tokens[i];
+        return named ? TN_OK : tn_fail(e, TN_EARG, "%s: no document with a label has a row", j->acts_path);
+    }
+    *wanted = sae_label_find(st, j->label);
+    if (*wanted < 0) return tn_fail(e, TN_EARG, "%s has no document labelled \"%s\"", j->acts_path, j->label);
+    if (st->label_tokens[*wanted] == 0)
+        return tn_fail(e, TN_EARG, "%s: the documents labelled \"%s\" have no row", j->acts_path, j->label);
+    return TN_OK;
+}
+
 static int choose(job *j, tn_err *e) {
-    int wanted = j->all ? -1 : sae_label_find(&j->stats, j->label);
-    if (!j->all && wanted < 0)
-        return tn_fail(e, TN_EARG, "%s has no document labelled \"%s\"", j->acts_path, j->label);
+    int wanted, code = find_label(j, &wanted, e);
+    if (code) return code;
     return sae_ranking_new(&j->ranking, &j->stats, j->held_path ? &j->held : NULL, wanted, j->order, j->top,
                            e);
 }

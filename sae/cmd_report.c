@@ -63,8 +63,9 @@ static int open_results(job *j, tn_err *e) {
 static int compute(job *j, tn_err *e) {
     tn_exec exec;
     int code = cli_exec(&exec, j->threads, e);
-    if (!code) code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
     if (code) return code;
+    code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
+    if (code) return tn_fail_in(e, code, j->acts_path);
     if (j->held_path) {
         code = sae_held_out_stats(&j->held, &j->sae, &j->held_acts, &j->acts, exec, e);
         if (code) return tn_fail_in(e, code, j->held_path);

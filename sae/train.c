@@ -209,6 +209,10 @@ static int check_model(const sae_model *model, const sae_train_opts *o, tn_err *
                        sae_architecture_name(arch->model), sae_architecture_name(model->cfg.architecture));
     if (arch->auxk && (double)o->k > (double)model->cfg.d_sae)
         return tn_fail(e, TN_EARG, "k is %g, there are only %d latents", (double)o->k, model->cfg.d_sae);
+    if (o->arch == SAE_TRAIN_JUMPRELU && o->l0_penalty == SAE_L0_QUADRATIC &&
+        (double)o->target_l0 > (double)model->cfg.d_sae)
+        return tn_fail(e, TN_EARG, "the target of L0 is %g, there are only %d latents", (double)o->target_l0,
+                       model->cfg.d_sae);
     if (o->n_widths > 0 && o->widths[o->n_widths - 1] != model->cfg.d_sae)
         return tn_fail(e, TN_EARG, "the widest of the nested SAEs has %d latents, expected all %d",
                        o->widths[o->n_widths - 1], model->cfg.d_sae);
