@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the golden case: 5 rows, 4 -> 6, numbers from an integer formula ---- */
@@ -487,6 +488,30 @@ static void resumes_bit_for_bit(void) {
     sae_free(&b);
 }
 
+/* The checkpoint before stays when a parameter or a moment is no number any more. */
+static void saves_no_nan(void) {
+    sae_train_opts o = step_opts();
+    sae_model a = fresh(&o);
+    sae_trainer *t = trainer(&a, &o, NULL, 1);
+    const char *path = test_path("sound.safetensors");
+    tn_err e = {0};
+    CHECK_INT(sae_trainer_save(t, path, NULL, 0, &e), TN_OK);
+    float *const places[] = {&a.w_enc[3], &a.b_dec[D - 1], &t->m.w_dec[D], &t->v.vector[0][F - 1]};
+    static const char *const names[] = {"W_enc", "b_dec", "m.W_dec", "v.b_enc"};
+    for (int i = 0; i < 4; i++) {
+        char part[64];
+        float before = *places[i];
+        *places[i] = i % 2 ? INFINITY : NAN;
+        CHECK_INT(sae_trainer_save(t, path, NULL, 0, &e), TN_ENUM);
+        snprintf(part, sizeof part, "%s is not finite, nothing is written", names[i]);
+        CHECK_HAS(e.msg, part);
+        *places[i] = before;
+    }
+    CHECK_INT(sae_trainer_load(t, path, &e), TN_OK);
+    sae_trainer_free(t);
+    sae_free(&a);
+}
+
 static void refuses_foreign_checkpoints(void) {
     sae_train_opts o = step_opts();
     sae_model a = fresh(&o), copy = fresh(&o);
@@ -531,5 +556,6 @@ void test_train(void) {
     RUN(refuses_nan_and_infinite_loss);
     RUN(refuses_bad_options);
     RUN(resumes_bit_for_bit);
+    RUN(saves_no_nan);
     RUN(refuses_foreign_checkpoints);
 }
