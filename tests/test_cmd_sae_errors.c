@@ -163,7 +163,7 @@ static void measuring(void) {
                  {"elsewhere", "activations of blocks.2.hook_resid_post, the SAE was trained on " HOOK,
                   "activations of blocks.2.hook_resid_post, the SAE was trained on " HOOK}};
     for (int i = 0; i < ARCHS; i++) {
-        char sae[32];
+        char sae[256];
         snprintf(sae, sizeof sae, DIR "/sae%d", i);
         for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
             bad(cases[k].eval, "eval -s %s --by label --acts " DIR "/%s.safetensors", sae, cases[k].acts);
@@ -205,7 +205,7 @@ static void in_a_model(void) {
     bad("empty.jsonl: there is no prompt", "capture -m %s --layer 1 --prompts " DIR "/empty.jsonl -o %s",
         MODEL, DIR "/never.safetensors");
     for (int i = 0; i < ARCHS; i++) {
-        char sae[32];
+        char sae[256];
         snprintf(sae, sizeof sae, DIR "/sae%d", i);
         bad("not finite", "eval -m %s -s %s --prompts " DIR "/stories.jsonl", NAN_MODEL, sae);
         bad("not finite", "steer -m %s -s %s -p 'a car' -n 3", NAN_MODEL, sae);
