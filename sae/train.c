@@ -94,9 +94,11 @@ static int check_architecture(const sae_train_opts *o, tn_err *e) {
                        (double)o->k);
     if ((rc = in_range("aux", (double)o->aux, 0, 1e9, e))) return rc;
     if ((rc = in_range("threshold_lr", (double)o->threshold_lr, 1e-6, 1, e))) return rc;
-    if ((rc = in_range("l0_penalty", o->l0_penalty, SAE_L0_STEP, SAE_L0_TANH, e))) return rc;
+    if ((rc = in_range("l0_penalty", o->l0_penalty, SAE_L0_STEP, SAE_L0_MEAN, e))) return rc;
     if ((rc = in_range("target_l0", (double)o->target_l0, 1e-6, 1 << 28, e))) return rc;
     if ((rc = in_range("bandwidth", (double)o->bandwidth, 1e-9, 1e9, e))) return rc;
+    if ((rc = in_range("convention", o->convention, SAE_SAELENS, SAE_DICTIONARY_LEARNING, e))) return rc;
+    if ((rc = in_range("threshold_start", o->threshold_start, 0, INT32_MAX, e))) return rc;
     if ((rc = check_widths(o, e))) return rc;
     if ((rc = in_range("init_threshold", (double)o->init_threshold, 0, 1e9, e))) return rc;
     return in_range("tanh_scale", (double)o->tanh_scale, 1e-9, 1e9, e);
@@ -301,12 +303,13 @@ int sae_train_step(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err
         scale = (float)((double)t->opts.clip / (norm + 1e-6));
     sae_train_update(t, sae_lr_at(&t->opts, t->steps), scale);
 
+    int age = t->opts.convention == SAE_DICTIONARY_LEARNING ? n : 1;
     m->dead = 0;
     for (size_t i = 0; i < (size_t)t->model->cfg.d_sae; i++) {
         if (t->fired[i] > 0)
             t->silent[i] = 0;
-        else if (t->silent[i] < INT32_MAX)
-            t->silent[i]++;
+        else
+            t->silent[i] += t->silent[i] > INT32_MAX - age ? INT32_MAX - t->silent[i] : age;
         m->dead += t->silent[i] >= t->opts.dead_window;
     }
     if (t->arch->after_step) t->arch->after_step(t);

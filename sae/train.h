@@ -1,4 +1,4 @@
-/* Training sparse autoencoders, with the losses of SAELens 6.54:
+/* Training sparse autoencoders, with the losses of SAELens 6.54 (or of dictionary_learning: sae_convention):
  *
  *     loss = mean_b [ sum_d (x̂ - x)^2 ] + lambda(t) * penalty + aux      mean over the batch's rows
  *
@@ -32,10 +32,23 @@ enum { SAE_MAX_WIDTHS = 12 };
  * never, at every step. */
 typedef enum { SAE_SCREEN_AUTO, SAE_SCREEN_OFF, SAE_SCREEN_ON } sae_screen_use;
 
-typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH } sae_l0_penalty;
+typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH, SAE_L0_MEAN } sae_l0_penalty;
+
+/* Whose losses and schedules: where the libraries differ. As options of a training,
+ *
+ *                            SAELens 6.54                     dictionary_learning 0.1.0
+ *     lr in warm-up          lr (t+1) / warmup                lr t / warmup: the first step changes nothing
+ *     AuxK                   signed values, · n_dead / (D/2)  positive ones, divided by the error's variance
+ *     dead                   silent for dead_window steps     … dead_window rows, those of this batch
+ * included Gated's auxiliary      teaches the decoder too          not the decoder Matryoshka levels weigh 1
+ * 1 / levels^2 BatchTopK's threshold  from 0, without bias here        the first batch after threshold_start
+ * begins it
+ */
+typedef enum { SAE_SAELENS, SAE_DICTIONARY_LEARNING } sae_convention;
 
 typedef struct {
     sae_train_kind arch;
+    sae_convention convention;
     int batch; /* rows per step */
     float lr, beta1, beta2, adam_eps;
     float l1;              /* lambda, the penalty's coefficient, after warm-up */
@@ -46,7 +59,7 @@ typedef struct {
     float clip;            /* global L2 norm of the gradient; 0 = none */
     int unit_norm_decoder; /* 1: |W_dec[i]| = 1 and plain L1; 0: L1 weighted by |W_dec[i]| */
     float init_norm;       /* length of the encoder and decoder rows at the start */
-    int dead_window;       /* steps without firing after which a latent counts as dead */
+    int dead_window;       /* steps (or rows, see sae_convention) without firing that make a latent dead */
     uint64_t seed;
 
     /* TopK, BatchTopK and Matryoshka */
@@ -57,7 +70,7 @@ typedef struct {
 
     /* JumpReLU */
     sae_l0_penalty l0_penalty;
-    float target_l0;      /* of the quadratic penalty */
+    float target_l0;      /* of the quadratic penalties */
     float bandwidth;      /* width of the window around a threshold that gives it a gradient */
     float init_threshold; /* at the start */
     float tanh_scale;     /* of the tanh penalty */
@@ -66,6 +79,8 @@ typedef struct {
     /* Matryoshka: latents of the nested SAEs, ascending (see sae_train_fill_widths). */
     int n_widths;
     int widths[SAE_MAX_WIDTHS];
+
+    int threshold_start; /* BatchTopK, Matryoshka: steps before the threshold's average begins */
 
     sae_screen_use screen;
 } sae_train_opts;
@@ -82,6 +97,9 @@ void sae_train_config(const sae_train_opts *o, sae_config *cfg);
 void sae_train_fill_widths(sae_train_opts *o, int d_sae);
 
 sae_train_opts sae_train_defaults(void);
+/* Sets all options that a library has a default for to what it has for o->arch and d_sae latents; k, batch,
+ * seed and widths stay. Steps of warm-up, decay and threshold_start that suit the run's length are -1. */
+void sae_train_follow(sae_train_opts *o, sae_convention convention, int d_sae);
 int sae_train_check(const sae_train_opts *o, tn_err *e);
 
 /* What one step (or an evaluation) measured. Sums in double. */

@@ -1,11 +1,14 @@
 /* AuxK: dead latents learn to reconstruct what the living ones leave over (Gao et al. 2024, arXiv:2406.04093,
- * appendix A.2; as in SAELens, not normalised by the variance).
+ * appendix A.2).
  *
  *     A_b   the m dead latents whose w_i pre_bi is largest on row b, negative ones too; m = min(D/2, n_dead)
  *     r̂_b   = sum_{i in A_b} pre_bi W_dec[i]
- *     aux   = coefficient * min(n_dead / (D/2), 1) * mean_b |r̂_b - (x_b - x̂_b)|^2
+ *     aux   = coefficient * scale * mean_b |r̂_b - e_b|^2,  e = x - x̂
  *
- * x - x̂ is a constant here. With E = 2/n coefficient scale (r̂ - (x - x̂)):
+ * SAELens' scale is min(n_dead / (D/2), 1). dictionary_learning's is 1 / mean_b |e_b - mean e|^2, takes
+ * positive values only, and holds a latent for dead after the rows of this batch.
+ *
+ * e and the scale are constants here. With E = 2/n coefficient scale (r̂ - e):
  *     dpre_bi += E_b · W_dec[i]        dW_dec[i] += sum_b pre_bi E_b
  */
 #include "sae/train_internal.h"
@@ -21,15 +24,38 @@ static uint32_t picks(const sae_trainer *t) {
     return (uint32_t)(half < t->n_dead ? half : t->n_dead);
 }
 
-static double scale(const sae_trainer *t) {
+static int follows_dictionary_learning(const sae_trainer *t) {
+    return t->opts.convention == SAE_DICTIONARY_LEARNING;
+}
+
+/* mean_b |e_b - mean e|^2 of the rows of err; t->mean is free by now. */
+static double error_variance(sae_trainer *t) {
+    size_t d = (size_t)t->model->cfg.d_in, n = (size_t)t->n;
+    double sum = 0;
+    memset(t->mean, 0, d * sizeof *t->mean);
+    for (size_t b = 0; b < n; b++)
+        for (size_t k = 0; k < d; k++) t->mean[k] += (double)t->err[b * d + k] / (double)n;
+    for (size_t b = 0; b < n; b++)
+        for (size_t k = 0; k < d; k++) {
+            double e = (double)t->err[b * d + k] - t->mean[k];
+            sum += e * e;
+        }
+    return sum / (double)n;
+}
+
+static double scale(sae_trainer *t) {
     double share = (double)t->n_dead / (t->model->cfg.d_in / 2);
-    return (double)t->opts.aux * (share < 1 ? share : 1);
+    if (!follows_dictionary_learning(t)) return (double)t->opts.aux * (share < 1 ? share : 1);
+    double variance = error_variance(t);
+    return variance > 0 ? (double)t->opts.aux / variance : 0; /* one row has none */
 }
 
 void sae_auxk_start(sae_trainer *t) {
     t->n_dead = 0;
     for (int i = 0; i < t->model->cfg.d_sae; i++) {
         int dead = t->silent[i] >= t->opts.dead_window;
+        if (follows_dictionary_learning(t))
+            dead = t->fired[i] == 0 && t->silent[i] >= t->opts.dead_window - t->n;
         t->dead_at[i] = dead ? t->n_dead : -1;
         if (dead) t->dead[t->n_dead++] = i;
     }
@@ -61,11 +87,14 @@ static void gather(void *ctx, size_t begin, size_t end) {
 static void choose(const sae_trainer *t, const float *pre, size_t b, sae_pick *heap) {
     sae_entry *list = t->dead_lists.of_row + b * t->dead_lists.room;
     uint32_t m = picks(t), held = 0, count = 0;
+    int positive = follows_dictionary_learning(t);
     for (int j = 0; j < t->n_dead && m < (uint32_t)t->n_dead; j++)
         if (!isnan(pre[j])) sae_topk_offer(heap, &held, m, pre[j] * t->weight[t->dead[j]], (uint32_t)j);
     sae_pick worst = held == m ? heap[0] : (sae_pick){-INFINITY, 0};
     for (int j = 0; j < t->n_dead && count < m; j++)
-        if (held < m || sae_topk_kept(worst, pre[j] * t->weight[t->dead[j]], (uint32_t)j))
+        if (positive && pre[j] <= 0)
+            continue;
+        else if (held < m || sae_topk_kept(worst, pre[j] * t->weight[t->dead[j]], (uint32_t)j))
             list[count++] = (sae_entry){(uint32_t)j, pre[j]};
     t->dead_lists.n_of_row[b] = count;
 }
@@ -76,7 +105,7 @@ static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end)
     size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, n_dead = (size_t)t->n_dead;
     float *pre = t->dead_pre + worker * SAE_ROWS * f; /* [rows, n_dead] */
     const float *xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x;
-    float factor = (float)(2 * scale(t) / t->n);
+    float factor = (float)(2 * t->aux_scale / t->n);
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         size_t n = end - b0 < SAE_ROWS ? end - b0 : SAE_ROWS;
         t->ex.k->matmul_f32(pre, n_dead, xin + b0 * d, d, t->g.w_enc, d, n, n_dead, d,
@@ -103,11 +132,12 @@ static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end)
 double sae_auxk_loss(sae_trainer *t) {
     if (t->n_dead == 0) return 0;
     double se = 0;
+    t->aux_scale = scale(t);
     tn_parallel_for((size_t)t->n_dead, SAE_GROUP, t->ex.threads, gather, t);
     tn_parallel_for_workers((size_t)t->n, SAE_ROWS, t->ex.threads, reconstruct_rows, t);
     sae_lists_turn(&t->dead_lists, (size_t)t->n, (size_t)t->n_dead, t->ex.threads);
     for (int b = 0; b < t->n; b++) se += t->aux_se[b];
-    return scale(t) * se / t->n;
+    return t->aux_scale * se / t->n;
 }
 
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {

@@ -124,6 +124,7 @@ int sae_batchtopk_list(const sae_trainer *t, size_t i, float p, sae_entry *e) {
 }
 
 double sae_batchtopk_threshold(const sae_trainer *t) {
+    if (t->opts.convention == SAE_DICTIONARY_LEARNING) return t->threshold;
     double left = pow(1 - (double)t->opts.threshold_lr, t->steps);
     return t->steps > 0 ? t->threshold / (1 - left) : 0;
 }
@@ -149,6 +150,10 @@ void sae_batchtopk_select(sae_trainer *t) {
 
 void sae_batchtopk_after_step(sae_trainer *t) {
     double share = (double)t->opts.threshold_lr;
+    if (t->opts.convention == SAE_DICTIONARY_LEARNING) {
+        if (t->steps <= t->opts.threshold_start) return;
+        if (t->threshold == 0) share = 1;
+    }
     if (t->least > 0) t->threshold = (1 - share) * t->threshold + share * (double)t->least;
 }
 

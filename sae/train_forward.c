@@ -97,11 +97,11 @@ void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_met
     t->x = x;
     t->n = n;
     if (t->model->cfg.apply_b_dec_to_input) tn_parallel_for(rows, SAE_ROWS, t->ex.threads, center_rows, t);
-    if (t->arch->auxk) sae_auxk_start(t);
     sae_train_encode(t);
     if (t->arch->select) t->arch->select(t);
     sae_lists_turn(&t->lists, rows, f, t->ex.threads);
     tn_parallel_for(f, SAE_GROUP, t->ex.threads, tally, t);
+    if (t->arch->auxk) sae_auxk_start(t);
     tn_parallel_for(rows, SAE_ROWS, t->ex.threads, decode_rows, t);
 
     double se = 0, fired = 0;
@@ -114,9 +114,9 @@ void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_met
     double spread = variance(t);
     m->mse = se / n;
     m->l1 = sae_train_l1(t);
-    m->l0 = fired / n;
+    m->l0 = t->mean_l0 = fired / n;
     m->penalty = t->arch->penalty(t);
     m->aux = t->arch->auxiliary ? t->arch->auxiliary(t) : 0;
-    m->loss = m->mse + l1 * m->penalty + m->aux;
+    m->loss = sae_train_mse_weight(&t->opts) * m->mse + l1 * m->penalty + m->aux;
     m->fve = spread > 0 ? 1 - m->mse / spread : 0;
 }

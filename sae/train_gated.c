@@ -84,7 +84,13 @@ static double auxiliary(sae_trainer *t) {
     return se / t->n;
 }
 
+/* dictionary_learning takes W_dec and b_dec as constants in x̃. */
+static int teaches_decoder(const sae_trainer *t) {
+    return t->opts.convention == SAE_SAELENS;
+}
+
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
+    int decoder_too = teaches_decoder(t);
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
     float stretch = expf(t->model->r_mag[i]), push = g->lambda_n * t->weight[i];
@@ -95,7 +101,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
         float dmag = z > 0 ? k->dot(err, g->w, d) : 0.0f, dpi = k->dot(aux, g->w, d) + push;
         float du = dmag * stretch + dpi;
         if (z > 0) k->axpy(g->dw_dec, z, err, d);
-        k->axpy(g->dw_dec, e.z + t->model->b_gate[i], aux, d);
+        if (decoder_too) k->axpy(g->dw_dec, e.z + t->model->b_gate[i], aux, d);
         k->axpy(g->dw_enc, du, g->xin + e.at * d, d);
         g->d[B_GATE] += dpi;
         g->d[B_MAG] += dmag;
@@ -108,7 +114,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
 /* Both reconstructions begin with it. */
 static void b_dec(const sae_trainer *t, float *g) {
     sae_train_add_rows(t, t->err, g);
-    sae_train_add_rows(t, t->aux_err, g);
+    if (teaches_decoder(t)) sae_train_add_rows(t, t->aux_err, g);
 }
 
 const sae_train_arch sae_train_gated = {.name = "gated",

@@ -19,8 +19,8 @@
 static void scale_error(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     size_t d = (size_t)t->model->cfg.d_in;
-    float two_over_n = 2.0f / (float)t->n;
-    for (size_t j = begin * d; j < end * d; j++) t->err[j] *= two_over_n;
+    float factor = (float)(2 * sae_train_mse_weight(&t->opts) / t->n);
+    for (size_t j = begin * d; j < end * d; j++) t->err[j] *= factor;
 }
 
 typedef struct {

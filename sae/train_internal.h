@@ -109,7 +109,7 @@ struct sae_trainer {
     void *memory;
 
     sae_params g, m, v; /* gradient, first and second moment */
-    int32_t *silent;    /* [F] steps since the latent last fired */
+    int32_t *silent;    /* [F] steps (or rows: sae_convention) since the latent last fired */
 
     /* The batch at hand. */
     int n;          /* its rows */
@@ -144,6 +144,7 @@ struct sae_trainer {
 
     /* AuxK (TopK, BatchTopK, Matryoshka): the latents that are dead, reconstructing the error. */
     int n_dead;           /* 0: no auxiliary loss */
+    double aux_scale;     /* what the squared error is multiplied with */
     int32_t *dead;        /* [n_dead] ascending */
     int32_t *dead_at;     /* [F] place in `dead`, or -1 */
     sae_lists dead_lists; /* of AuxK: a latent is its place in `dead` */
@@ -156,6 +157,7 @@ struct sae_trainer {
     float *level_err;
 
     double *row_l0; /* [B] latents that fire on a row */
+    double mean_l0; /* their mean over the batch */
 };
 
 /* Has latent i a gradient on this batch? Its rows of t->g are written only then. */
@@ -183,7 +185,7 @@ float sae_train_bar_of_zero(const sae_trainer *t, size_t i);
 int sae_train_list_positive(const sae_trainer *t, size_t i, float p, sae_entry *e);
 /* train_relu.c: mean_b sum_i w_i z_sum_i */
 double sae_train_l1(const sae_trainer *t);
-/* train_auxk.c: memory, which latents are dead (before the encoder), the auxiliary loss, a dead latent's
+/* train_auxk.c: memory, which latents are dead (once `fired` is known), the auxiliary loss, a dead latent's
  * gradient. */
 void sae_auxk_take(sae_trainer *t, tn_arena *a);
 void sae_auxk_start(sae_trainer *t);
@@ -202,6 +204,9 @@ void sae_batchtopk_after_step(sae_trainer *t);
 void sae_batchtopk_finish(sae_trainer *t);
 /* … and of the values listed on the first n rows the one with rank - 1 larger or equal ones before it. */
 float sae_batchtopk_rank(sae_trainer *t, size_t n, size_t rank);
+/* train_matryoshka.c: weight of a squared error in the loss; 1 for all but dictionary_learning's Matryoshka.
+ */
+double sae_train_mse_weight(const sae_train_opts *o);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */
 double sae_train_gradient(sae_trainer *t, double l1);
 /* … g [D] += the sum of rows [n, D], in order. */

@@ -12,6 +12,8 @@
  *     step       mean_b L0_b                                  dS = lambda/n
  *     quadratic  mean_b 2/target (L0_b - target)^2            dS = lambda/n 4/target (L0_b - target)
  *                (Gemma Scope 2)
+ *     mean       (mean_b L0_b / target - 1)^2                 dS = lambda/n 2/target (mean L0 / target - 1)
+ *                (dictionary_learning)
  *     tanh       mean_b sum_i tanh(c w_i z_i)                 df += lambda/n c w_i (1 - tanh^2)
  *                (Anthropic, January 2025)                    d|W_dec[i]| = lambda/n sum_b c z_i (1 - tanh^2)
  *
@@ -57,6 +59,7 @@ static double tanh_sum(const sae_trainer *t) {
 static double penalty(const sae_trainer *t) {
     double sum = 0, target = (double)t->opts.target_l0;
     if (t->opts.l0_penalty == SAE_L0_TANH) return tanh_sum(t) / t->n;
+    if (t->opts.l0_penalty == SAE_L0_MEAN) return pow(t->mean_l0 / target - 1, 2);
     for (int b = 0; b < t->n; b++)
         sum += t->opts.l0_penalty == SAE_L0_STEP
                    ? t->row_l0[b]
@@ -69,6 +72,7 @@ static float step_gradient(const sae_trainer *t, uint32_t row, float lambda_n) {
     double target = (double)t->opts.target_l0;
     if (t->opts.l0_penalty == SAE_L0_TANH) return 0;
     if (t->opts.l0_penalty == SAE_L0_STEP) return lambda_n;
+    if (t->opts.l0_penalty == SAE_L0_MEAN) return lambda_n * (float)(2 / target * (t->mean_l0 / target - 1));
     return lambda_n * (float)(4 / target * (t->row_l0[row] - target));
 }
 

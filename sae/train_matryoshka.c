@@ -8,7 +8,9 @@
  *
  *     C_l = sum_{j >= l} 2/n (x̂_j - x)      dpre_bi = C_l,b · W_dec[i]      dW_dec[i] = sum_b pre_bi C_l,b
  *
- * and db_dec sums C_1, as every reconstruction begins with b_dec. The order of latents is part of the SAE.
+ * and db_dec sums C_1, as every reconstruction begins with b_dec. dictionary_learning weighs the levels by
+ * 1/L and takes the mean of them: 1/L^2 (its group_weights have that default). The order of latents is part
+ * of the SAE.
  */
 #include "sae/train_internal.h"
 
@@ -16,12 +18,17 @@
 
 #include <string.h>
 
+double sae_train_mse_weight(const sae_train_opts *o) {
+    int weighs = o->arch == SAE_TRAIN_MATRYOSHKA && o->convention == SAE_DICTIONARY_LEARNING;
+    return weighs ? 1.0 / o->n_widths / o->n_widths : 1;
+}
+
 /* x̂ - x of the inner levels [n, D] each, then the sums C: the outermost error is t->err. */
 static void inner_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     size_t d = (size_t)t->model->cfg.d_in, matrix = (size_t)t->opts.batch * d;
     int inner = t->opts.n_widths - 1;
-    float two_over_n = 2.0f / (float)t->n;
+    float factor = (float)(2 * sae_train_mse_weight(&t->opts) / t->n);
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         uint32_t place[SAE_ROWS] = {0};
         sae_piece level = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, 0, place};
@@ -38,11 +45,11 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
         for (size_t b = b0; b < b1; b++) {
             double se = 0;
             for (size_t k = b * d; k < (b + 1) * d; k++) {
-                float sum = two_over_n * t->err[k];
+                float sum = factor * t->err[k];
                 for (int l = inner; l-- > 0;) {
                     float *e = t->level_err + (size_t)l * matrix + k;
                     se += (double)*e * (double)*e;
-                    *e = sum += two_over_n * *e;
+                    *e = sum += factor * *e;
                 }
             }
             t->aux_se[b] = se;
@@ -54,7 +61,7 @@ static double auxiliary(sae_trainer *t) {
     double aux = sae_auxk_loss(t), se = 0;
     tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, inner_rows, t);
     for (int b = 0; b < t->n; b++) se += t->aux_se[b];
-    return aux + se / t->n;
+    return aux + sae_train_mse_weight(&t->opts) * se / t->n;
 }
 
 /* C of a level [n, D]. */

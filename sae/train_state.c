@@ -12,7 +12,7 @@
 
 #define FORMAT "scalpel.trainer.3"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
-#define N_OPTIONS 26
+#define N_OPTIONS 28
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -91,6 +91,8 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     out[25] = (option_text){"widths", "none"};
     for (int l = 0, at = 0; l < o->n_widths; l++)
         at += snprintf(out[25].text + at, sizeof out[25].text - (size_t)at, "%d ", o->widths[l]);
+    put_option(&out[26], "convention", o->convention);
+    put_option(&out[27], "threshold_start", o->threshold_start);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }

@@ -1,7 +1,7 @@
 /* The schedules and the parameter update: clipped gradient -> Adam -> decoder rows back to length 1.
  *
- *     lr(t) = lr · min((t+1) / warmup, 1), over the last `decay` of `total` steps · (total - t) / decay
- *     l1(t) = l1 · min(t / warmup, 1)
+ *     lr(t) = lr · min((t+1) / warmup, 1) (dictionary_learning: t / warmup), over the last `decay` of `total`
+ * steps · (total - t) / decay l1(t) = l1 · min(t / warmup, 1)
  *
  * Adam runs over every parameter at every step, also where the gradient is zero: the moments decay and keep
  * moving a latent for a while after it has last fired, as in a dense implementation.
@@ -14,7 +14,8 @@
 
 double sae_lr_at(const sae_train_opts *o, int step) {
     double lr = (double)o->lr;
-    if (step < o->lr_warmup_steps) lr *= (double)(step + 1) / o->lr_warmup_steps;
+    int first = o->convention == SAE_SAELENS; /* its first step moves */
+    if (step < o->lr_warmup_steps) lr *= (double)(step + first) / o->lr_warmup_steps;
     if (o->total_steps > 0 && o->lr_decay_steps > 0 && step >= o->total_steps - o->lr_decay_steps) {
         int left = o->total_steps - step;
         lr *= left > 0 ? (double)left / o->lr_decay_steps : 0;

@@ -190,6 +190,111 @@ static void golden_five_steps_of_batchtopk(void) {
     sae_free(&s);
 }
 
+/* ---- dictionary_learning's convention ---- */
+
+/* Losses and gradient norms computed with dictionary_learning 0.1.0 in float64, the decoder's before they are
+ * projected. Its JumpReLU counts latents by the value behind the jump, which moves the thresholds of silent
+ * ones as well; that is not followed, so that norm is not compared. */
+static void golden_dictionary_learning(void) {
+    static const struct {
+        sae_train_kind arch;
+        double loss, w_enc, w_dec, vectors[3], b_dec;
+    } cases[] = {
+        {SAE_TRAIN_RELU, 6.1912461165, 4.473385122, 3.873830582, {2.504976413}, 3.073586320},
+        {SAE_TRAIN_GATED,
+         10.8915978415,
+         8.476813172,
+         3.834748828,
+         {2.515374885, 2.200805646, 3.250189455},
+         4.593038983},
+        {SAE_TRAIN_JUMPRELU, 4.7187569640, 4.235427528, 3.673286061, {2.180117047, -1}, 1.392001696},
+        {SAE_TRAIN_TOPK, 5.1603390040, 4.453388394, 4.021879294, {2.542673460}, 3.188560697},
+        {SAE_TRAIN_BATCHTOPK, 4.8772903235, 4.211618630, 3.910712160, {2.345500589, 0}, 2.811593346},
+    };
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        sae_train_opts o = golden_opts(cases[c].arch);
+        o.convention = SAE_DICTIONARY_LEARNING;
+        o.l0_penalty = SAE_L0_MEAN;
+        o.k = 2;
+        o.aux = 1 / 32.0f;
+        o.dead_window = 10000000;
+        sae_model s = golden_model(&o);
+        s.cfg.apply_b_dec_to_input = o.arch != SAE_TRAIN_JUMPRELU;
+        for (int i = 0; i < GF; i++) {
+            float length = (float)norm(s.w_dec + i * GD, GD);
+            for (int k = 0; k < GD; k++) s.w_dec[i * GD + k] /= length;
+        }
+        sae_trainer *t = trainer(&s, &o, 2);
+        float x[GB * GD];
+        sae_metrics m;
+        golden_rows(x);
+        t->silent[0] = t->silent[3] = t->silent[5] = 10000000;
+        sae_train_forward(t, x, GB, 0.7, &m);
+        sae_train_gradient(t, 0.7);
+        int l1 = o.arch == SAE_TRAIN_RELU || o.arch == SAE_TRAIN_GATED;
+        for (int j = 0; j < GD * GF && l1; j++) /* without the part that |W_dec[i]| = 1 in the penalty has */
+            t->g.w_dec[j] -= (float)(0.7 / GB * t->z_sum[j / GD]) * s.w_dec[j];
+        CHECK_INT(t->n_dead, o.arch == SAE_TRAIN_TOPK ? 1 : 0);
+        CHECK_NEAR(m.loss, cases[c].loss, 1e-5);
+        CHECK_NEAR(norm(t->g.w_enc, GD * GF), cases[c].w_enc, 1e-5);
+        CHECK_NEAR(norm(t->g.w_dec, GD * GF), cases[c].w_dec, 1e-5);
+        CHECK_NEAR(norm(t->g.b_dec, GD), cases[c].b_dec, 1e-5);
+        for (int v = 0; v < t->n_vectors; v++)
+            if (cases[c].vectors[v] >= 0) CHECK_NEAR(norm(t->g.vector[v], GF), cases[c].vectors[v], 1e-5);
+        sae_trainer_free(t);
+        sae_free(&s);
+    }
+}
+
+/* What follows from the name of a library. */
+static void conventions_set_the_options(void) {
+    sae_train_opts o = sae_train_defaults();
+    o.arch = SAE_TRAIN_JUMPRELU;
+    sae_train_follow(&o, SAE_DICTIONARY_LEARNING, 16384);
+    CHECK_NEAR(o.lr, 7e-5, 1e-9);
+    CHECK_NEAR(o.beta1, 0, 0);
+    CHECK_INT(o.l0_penalty, SAE_L0_MEAN);
+    CHECK_INT(o.unit_norm_decoder, 1);
+    o.lr = 1;
+    o.lr_warmup_steps = 4;
+    CHECK_NEAR(sae_lr_at(&o, 0), 0, 0);
+    CHECK_NEAR(sae_lr_at(&o, 3), 0.75, 1e-12);
+    o.arch = SAE_TRAIN_BATCHTOPK;
+    sae_train_follow(&o, SAE_DICTIONARY_LEARNING, 65536);
+    CHECK_NEAR(o.lr, 1e-4, 1e-9);
+    CHECK_NEAR(o.aux, 0.03125, 0);
+    sae_train_follow(&o, SAE_SAELENS, 65536);
+    CHECK_NEAR(o.lr, 3e-4, 1e-9);
+    CHECK_INT(o.unit_norm_decoder, 0);
+    o.lr_warmup_steps = 4;
+    CHECK_NEAR(sae_lr_at(&o, 0), 0.75e-4, 1e-9);
+}
+
+/* From the first step after threshold_start on, whose least value it begins with. */
+static void threshold_begins_late(void) {
+    sae_train_opts o = golden_opts(SAE_TRAIN_BATCHTOPK);
+    o.convention = SAE_DICTIONARY_LEARNING;
+    o.threshold_start = 1;
+    o.k = 2;
+    o.threshold_lr = 0.25f;
+    sae_model s = golden_model(&o);
+    sae_trainer *t = trainer(&s, &o, 1);
+    float x[GB * GD];
+    sae_metrics m;
+    golden_rows(x);
+    double want = 0;
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(sae_train_step(t, x, GB, &m, NULL), TN_OK);
+        if (i > 1) want = i == 2 ? (double)t->least : 0.75 * want + 0.25 * (double)t->least;
+        CHECK_NEAR(t->threshold, want, 1e-9);
+    }
+    CHECK(want > 0);
+    sae_train_finish(t);
+    CHECK_NEAR(s.threshold[2], want, 1e-7);
+    sae_trainer_free(t);
+    sae_free(&s);
+}
+
 /* ---- gradients against central differences of losses written plainly in double ---- */
 
 enum { D = 7, F = 130, N = 70 }; /* past one group of latents and of rows */
@@ -609,6 +714,9 @@ static void refuses_bad_options(void) {
 void test_train_arch(void) {
     RUN(golden_losses_and_gradients);
     RUN(golden_five_steps_of_batchtopk);
+    RUN(golden_dictionary_learning);
+    RUN(conventions_set_the_options);
+    RUN(threshold_begins_late);
     RUN(finite_differences);
     RUN(straight_through_to_the_input);
     RUN(selects_over_the_batch);

@@ -31,14 +31,14 @@ class Model(c.Structure):
 
 
 class Opts(c.Structure):
-    _fields_ = [("arch", c.c_int), ("batch", c.c_int), ("lr", c.c_float), ("beta1", c.c_float), ("beta2", c.c_float),
+    _fields_ = [("arch", c.c_int), ("convention", c.c_int), ("batch", c.c_int), ("lr", c.c_float), ("beta1", c.c_float), ("beta2", c.c_float),
                 ("adam_eps", c.c_float), ("l1", c.c_float), ("l1_warmup_steps", c.c_int),
                 ("lr_warmup_steps", c.c_int), ("lr_decay_steps", c.c_int), ("total_steps", c.c_int),
                 ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
                 ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
                 ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
                 ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int),
-                ("n_widths", c.c_int), ("widths", c.c_int * 12), ("screen", c.c_int)]
+                ("n_widths", c.c_int), ("widths", c.c_int * 12), ("threshold_start", c.c_int), ("screen", c.c_int)]
 
 
 class Exec(c.Structure):
