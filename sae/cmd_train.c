@@ -91,6 +91,16 @@ static int parse_widths(const char *text, sae_train_opts *t, tn_err *e) {
                    SAE_MAX_WIDTHS);
 }
 
+static int parse_screen(const char *name, sae_screen_use *out, tn_err *e) {
+    static const char *const names[] = {"auto", "off", "on"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *out = (sae_screen_use)i;
+        return TN_OK;
+    }
+    return tn_fail(e, TN_EARG, "--screen is auto, on or off, not \"%s\"", name);
+}
+
 static int parse_architecture(train_args *a, tn_err *e) {
     sae_train_opts *t = &a->fit.train;
     if (!sae_train_kind_find(a->arch, &t->arch))
@@ -126,6 +136,7 @@ static int train(train_args *a, tn_err *e) {
     sae_shards shards;
     int rc = cli_exec(&ex, a->threads, e);
     if (!rc) rc = parse_architecture(a, e);
+    if (!rc) rc = parse_screen(a->screen, &a->fit.train.screen, e);
     if (!rc) rc = sae_shards_open(&shards, a->acts.items, a->acts.count, e);
     if (rc) return rc;
     const sae_source source = sae_shards_source(&shards);
@@ -137,6 +148,7 @@ static int train(train_args *a, tn_err *e) {
 int cmd_train(int argc, char **argv) {
     train_args a = {.arch = "relu",
                     .width = "20x",
+                    .screen = "auto",
                     .fit = sae_fit_defaults(),
                     .aux = TRAIN_UNSET,
                     .bandwidth = TRAIN_UNSET,
@@ -196,6 +208,10 @@ int cmd_train(int argc, char **argv) {
         {"--resume", NULL, CLI_FLAG, &a.fit.resume, NULL,
          "continue from the checkpoint in DIR (see --checkpoint-every)", 0},
         {"--seed", NULL, CLI_U64, &t->seed, "N", "of the start, the split and the shuffling (42)", 0},
+        {"--screen", NULL, CLI_STRING, &a.screen, "MODE",
+         "find active latents with an 8-bit copy of the encoder, which changes no bit: auto (where it is "
+         "faster), on, off",
+         0},
         {"--threads", NULL, CLI_INT, &a.threads, "N", "0 = one per core", 0},
         {0}};
     int n_positional = 0,

@@ -17,7 +17,7 @@ typedef struct {
 
 /* What the options are parsed into before they are checked. */
 typedef struct {
-    const char *out, *arch, *width, *widths, *l0_penalty;
+    const char *out, *arch, *width, *widths, *l0_penalty, *screen;
     cli_strings acts;
     sae_fit_opts fit;
     train_values l1, l0, k, target_l0;

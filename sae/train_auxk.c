@@ -109,7 +109,7 @@ static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end)
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         size_t n = end - b0 < SAE_ROWS ? end - b0 : SAE_ROWS;
         t->ex.k->matmul_f32(pre, n_dead, xin + b0 * d, d, t->g.w_enc, d, n, n_dead, d,
-                            t->room[worker].panels);
+                            t->room[worker].search.panels);
         for (size_t r = 0; r < n; r++) {
             size_t b = b0 + r;
             const sae_entry *list = t->dead_lists.of_row + b * t->dead_lists.room;

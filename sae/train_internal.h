@@ -19,8 +19,7 @@
 #define SAE_TRAIN_INTERNAL_H
 
 #include "sae/arch.h"
-#include "sae/screen.h"
-#include "sae/topk.h"
+#include "sae/search.h"
 #include "sae/train.h"
 #include "sae/train_lists.h"
 #include "tensor/arena.h"
@@ -82,18 +81,9 @@ extern const sae_train_arch sae_train_relu, sae_train_topk, sae_train_batchtopk,
     sae_train_gated, sae_train_matryoshka;
 const sae_train_arch *sae_train_arch_of(sae_train_kind kind);
 
-/* What a thread needs to encode a block of rows [R]. */
+/* What a thread needs to encode a block of rows. */
 typedef struct {
-    float *scores;     /* [R, chunk] products of a chunk of latents */
-    float *panels;     /* [TN_MATMUL_ROOM] */
-    uint32_t *at;      /* [chunk] what of a row reaches the bar */
-    sae_entry *found;  /* [R, F] … of all chunks: the first n_found[r] count, pages unused cost nothing */
-    uint32_t *n_found; /* [R] */
-    uint32_t *place;   /* [R] how far they are computed */
-    float *floor;      /* [R] */
-    sae_pick *heap;    /* [R, k] TopK */
-    uint32_t *held;    /* [R] in it */
-    sae_screen_rows rows;
+    sae_search_room search; /* `found` has room for all latents; pages that stay unused cost nothing */
     sae_screen_room copy;
     size_t given_up; /* rows that were encoded densely after all */
 } sae_encode_room;

@@ -3,12 +3,7 @@
 #ifndef SAE_TRAIN_LISTS_H
 #define SAE_TRAIN_LISTS_H
 
-#include "tensor/arena.h"
-
-typedef struct {
-    uint32_t at; /* in a row's list the latent, in a latent's list the row */
-    float z;
-} sae_entry;
+#include "sae/search.h"
 
 /* Room is taken for the most that can be active; pages that stay unused cost nothing. */
 typedef struct {

@@ -1,0 +1,133 @@
+/* The search of search.h. */
+#include "sae/search.h"
+
+#include <string.h>
+
+enum { GROUP = 64 /* latents computed together */ };
+
+void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,
+                     int screened) {
+    size_t found = 0, picks = 0;
+    if (tn_mul_size(rows, most, &found) || tn_mul_size(rows, ranks, &picks)) a->failed = 1;
+    *room = (sae_search_room){.most = most};
+    room->scores = tn_arena_take(a, rows * SAE_CHUNK, sizeof *room->scores);
+    room->at = tn_arena_take(a, rows * SAE_CHUNK, sizeof *room->at);
+    room->found = tn_arena_take(a, found, sizeof *room->found);
+    room->n_found = tn_arena_take(a, rows, sizeof *room->n_found);
+    room->place = tn_arena_take(a, rows, sizeof *room->place);
+    room->floor = tn_arena_take(a, rows, sizeof *room->floor);
+    room->held = tn_arena_take(a, rows, sizeof *room->held);
+    room->heap = tn_arena_take(a, picks, sizeof *room->heap);
+    if (screened) sae_screen_take_rows(&room->rows, a, rows, d);
+}
+
+sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s, size_t r) {
+    sae_search_room part = *room;
+    part.scores += r * SAE_CHUNK;
+    part.at += r * SAE_CHUNK;
+    part.found += r * room->most;
+    part.n_found += r;
+    part.place += r;
+    part.floor += r;
+    part.held += r;
+    part.heap += r * s->ranks;
+    part.rows.a += r;
+    part.rows.b += r;
+    part.rows.q.q += r * room->rows.q.kpad;
+    part.rows.q.scale += r * room->rows.q.groups;
+    part.rows.q.sum += r * room->rows.q.groups;
+    return part;
+}
+
+/* Offers a lower bound of the value of latent i on row r, whose product is at least `product` - off. */
+static void offer(const sae_search *s, sae_search_room *room, size_t r, size_t i, float product, double off) {
+    double weight = s->weight ? (double)s->weight[i] : 1;
+    double value = ((double)product - off + (double)s->bias[i]) * weight;
+    /* The value in F32 is rounded twice after its product. NaNs do not compete. */
+    if (value > 1e-30)
+        sae_topk_offer(room->heap + r * s->ranks, &room->held[r], (uint32_t)s->ranks,
+                       (float)(value * (1 - 0x1p-20)), (uint32_t)i);
+}
+
+/* What of row r reaches the bar in a chunk of m latents from i0; 0 when it is too much. */
+static int find(const sae_search *s, sae_search_room *room, size_t r, size_t i0, size_t m) {
+    const float *y = room->scores + r * SAE_CHUNK; /* [m] */
+    uint32_t *at = room->at + r * SAE_CHUNK;
+    tn_bar bar = {.p = s->screen->norm + i0, .q = s->screen->loss + i0, .r = s->scale + i0, .s = s->bar + i0};
+    bar.c = room->floor[r];
+    if (s->screened) {
+        bar.a = room->rows.a[r];
+        bar.b = room->rows.b[r];
+    }
+    size_t count = s->k->reaching(at, y, &bar, m);
+    if (count > room->most - room->n_found[r]) return 0;
+    sae_entry *found = room->found + r * room->most + room->n_found[r];
+    for (size_t j = 0; j < count; j++) found[j] = (sae_entry){(uint32_t)i0 + at[j], y[at[j]]};
+    room->n_found[r] += (uint32_t)count;
+    if (s->ranks == 0) return 1;
+    for (size_t j = 0; j < count; j++) {
+        double off = (double)bar.a * (double)bar.p[at[j]] + (double)bar.b * (double)bar.q[at[j]];
+        offer(s, room, r, i0 + at[j], y[at[j]], s->screened ? off * (1 + 1e-6) : 0);
+    }
+    if (room->held[r] == s->ranks) room->floor[r] = room->heap[r * s->ranks].value;
+    return 1;
+}
+
+/* Products of x [n, D] with all latents, or approximations, against their bars. */
+static int find_all(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
+    for (size_t r = 0; r < n; r++) {
+        room->n_found[r] = room->held[r] = 0;
+        room->floor[r] = s->floor;
+        if (s->screened) sae_screen_row(&room->rows, s->k, r, x + r * s->d, s->d);
+    }
+    room->rows.q.n = n;
+    for (size_t i0 = 0; i0 < s->f; i0 += SAE_CHUNK) {
+        size_t m = s->f - i0 < SAE_CHUNK ? s->f - i0 : SAE_CHUNK;
+        if (s->screened)
+            s->k->matmul_q8(room->scores, SAE_CHUNK, &room->rows.q, &s->screen->w, i0, m);
+        else
+            s->k->matmul_f32(room->scores, SAE_CHUNK, x, s->d, s->w_enc + i0 * s->d, s->d, n, m, s->d,
+                             room->panels);
+        for (size_t r = 0; r < n; r++)
+            if (!find(s, room, r, i0, m)) return 0;
+    }
+    return 1;
+}
+
+/* Takes off what does not reach the floor as it is in the end; returns how many remain. */
+static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
+    size_t all = 0;
+    for (size_t r = 0; r < n; r++) {
+        sae_entry *found = room->found + r * room->most;
+        uint32_t count = 0;
+        for (uint32_t j = 0; j < room->n_found[r] && s->ranks; j++) {
+            uint32_t i = found[j].at;
+            float slack = room->rows.a[r] * s->screen->norm[i] + room->rows.b[r] * s->screen->loss[i];
+            if (!(found[j].z + slack < room->floor[r] * s->scale[i] + s->bar[i])) found[count++] = found[j];
+        }
+        if (s->ranks) room->n_found[r] = count;
+        all += room->n_found[r];
+    }
+    return all;
+}
+
+/* Puts products in F32 in the place of approximations. */
+static void compute(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
+    memset(room->place, 0, n * sizeof *room->place);
+    for (size_t i0 = 0; i0 < s->f; i0 += GROUP)
+        for (size_t r = 0; r < n; r++) {
+            sae_entry *found = room->found + r * room->most;
+            uint32_t j = room->place[r];
+            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++)
+                found[j].z = s->k->dot(x + r * s->d, s->w_enc + found[j].at * s->d, s->d);
+            room->place[r] = j;
+        }
+}
+
+int sae_search_rows(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
+    if (!find_all(s, room, x, n)) return 0;
+    if (!s->screened) return 1;
+    if (reduce(s, room, n) > n * s->f / SAE_TOO_MANY) return 0;
+    compute(s, room, x, n);
+    return 1;
+}
