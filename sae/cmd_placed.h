@@ -13,10 +13,14 @@ typedef struct {
 
 /* Row of an option table: the type in which the forward pass reads the encoder. */
 #define ENCODER_OPTION(type)                                                                                 \
-    { "--encoder", NULL, CLI_STRING, &(type), "TYPE", "SAE's encoder in f32 (default), bf16 or q8", 0 }
+    {                                                                                                        \
+        "--encoder", NULL, CLI_STRING, &(type), "TYPE",                                                      \
+            "SAE's encoder in f32 (default), screen (as f32, found in 8 bits), bf16 or q8", 0                \
+    }
 
-/* Opens the SAE of `dir`, its encoder as `encoder` ("f32", "bf16", "q8"; NULL: "f32"), and finds the place
- * its hook_name tells in m. After a failure there is nothing to free; after success sae_free(&s->model). */
+/* Opens the SAE of `dir`, its encoder as `encoder` ("f32", "screen", "bf16", "q8"; NULL: "f32"), and finds
+ * the place its hook_name tells in m. After a failure there is nothing to free; after success
+ * sae_free(&s->model). */
 int placed_sae_open(placed_sae *s, const char *dir, const char *encoder, tn_exec ex, const qwen_model *m,
                     tn_err *e);
 

@@ -1,6 +1,8 @@
 /* Rounded copies of the encoder (round.h). */
 #include "sae/round.h"
 
+#include "sae/screened.h"
+
 #include "tensor/arena.h"
 #include "tensor/par.h"
 #include "tensor/quantize.h"
@@ -73,5 +75,6 @@ int sae_round_encoder(sae_model *s, const char *type, int threads, tn_err *e) {
     if (strcmp(type, "f32") == 0) return TN_OK;
     if (strcmp(type, "bf16") == 0) return to_bf16(s, e);
     if (strcmp(type, "q8") == 0) return to_q8(s, threads, e);
-    return tn_fail(e, TN_EARG, "the encoder can be f32, bf16 or q8, not \"%s\"", type);
+    if (strcmp(type, "screen") == 0) return sae_screen_encoder(s, threads, e);
+    return tn_fail(e, TN_EARG, "the encoder can be f32, screen, bf16 or q8, not \"%s\"", type);
 }

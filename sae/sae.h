@@ -44,6 +44,7 @@ typedef struct {
     float *block;     /* the one allocation behind them */
     tn_mat encoder;   /* [F, D] what sae_encode reads: w_enc, or a smaller copy of it (sae/round.h) */
     void *rounded;    /* that copy, owned; else NULL */
+    const struct sae_screened *screened; /* within `rounded`: sae_encode screens (sae/screened.h); or NULL */
 } sae_model;
 
 /* Zeroed parameters of the given shape. TN_EARG for widths of 0 or below, an unknown architecture, k outside

@@ -1,5 +1,6 @@
 /* The SAE's parameters and its forward pass, as sae.h describes them. */
 #include "sae/arch.h"
+#include "sae/screened.h"
 
 #include "tensor/arena.h"
 #include "tensor/par.h"
@@ -80,7 +81,7 @@ void sae_fold_decoder_norm(sae_model *s) {
 /* The scratch of sae_encode: rows less b_dec, what tn_linear needs, what the architecture needs for a row. */
 typedef struct {
     float *centred;     /* [n, D] */
-    void *linear;       /* of tn_linear */
+    void *linear;       /* of tn_linear, or of sae_screened_encode */
     unsigned char *row; /* [n, row_bytes] */
     size_t row_bytes;
 } encode_room;
@@ -88,7 +89,8 @@ typedef struct {
 static encode_room carve(const sae_model *s, size_t n, tn_arena *a) {
     const sae_arch *arch = sae_arch_of(s->cfg.architecture);
     encode_room r = {.row_bytes = arch->scratch ? arch->scratch(&s->cfg) : 0};
-    size_t d = (size_t)s->cfg.d_in, elements = 0, bytes = tn_linear_scratch(n, d);
+    size_t d = (size_t)s->cfg.d_in, elements = 0,
+           bytes = s->screened ? sae_screened_scratch(s, n) : tn_linear_scratch(n, d);
     if (tn_mul_size(n, d, &elements) || bytes == 0) a->failed = 1;
     r.centred = tn_arena_take(a, elements, sizeof *r.centred);
     r.linear = tn_arena_take(a, bytes, 1);
@@ -126,7 +128,10 @@ void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z,
             for (size_t k = 0; k < d; k++) centred[r * d + k] = x[r * d + k] - s->b_dec[k];
         x = centred;
     }
-    tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, job.room.linear);
+    if (s->screened)
+        sae_screened_encode(s, ex, x, rows, z, job.room.linear);
+    else
+        tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, job.room.linear);
     tn_parallel_for(rows, 1 + ROW_GRAIN / f, ex.threads, activate_rows, &job);
 }
 

@@ -1,4 +1,5 @@
 /* Integer screening: the bound holds, and training with it gives the bits of training without it. */
+#include "sae/round.h"
 #include "sae/train_internal.h"
 #include "tests/test.h"
 
@@ -201,9 +202,39 @@ static void no_number_is_missed(void) {
     free(x);
 }
 
+/* sae_encode gives the same z, in blocks of rows and one by one. */
+static void same_encoding(void) {
+    float *x = malloc((N + F) * D * sizeof *x), *w = x + N * D, *z = malloc(2 * N * F * sizeof *z),
+          *one = z + N * F;
+    static const sae_train_kind archs[] = {SAE_TRAIN_RELU, SAE_TRAIN_TOPK, SAE_TRAIN_JUMPRELU,
+                                           SAE_TRAIN_GATED};
+    for (size_t arch = 0; arch < sizeof archs / sizeof *archs; arch++)
+        for (kind which = RANDOM; which < KINDS; which++) {
+            tn_err e;
+            pair p;
+            fill(which, x, w);
+            start(&p, archs[arch], SAE_SCREEN_OFF, NULL, 1, w);
+            void *scratch = malloc(sae_encode_scratch(&p.model, N));
+            sae_encode(&p.model, tn_exec_make(NULL, 1), x, N, z, scratch);
+            free(scratch);
+            CHECK_INT(sae_round_encoder(&p.model, "screen", 2, &e), TN_OK);
+            scratch = malloc(sae_encode_scratch(&p.model, N));
+            for (int rows = 1; rows <= N; rows += N - 1) {
+                for (int b = 0; b < N; b += rows)
+                    sae_encode(&p.model, tn_exec_make(NULL, 2), x + b * D, rows, one + b * F, scratch);
+                CHECK(memcmp(z, one, N * F * sizeof *z) == 0);
+            }
+            free(scratch);
+            stop(&p);
+        }
+    free(z);
+    free(x);
+}
+
 void test_screen(void) {
     RUN(bound_holds);
     RUN(same_active_set);
     RUN(same_training);
     RUN(no_number_is_missed);
+    RUN(same_encoding);
 }

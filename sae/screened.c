@@ -1,0 +1,139 @@
+/* Screening for an SAE that is not trained any more (screened.h). */
+#include "sae/screened.h"
+
+#include "sae/search.h"
+#include "tensor/par.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { MOST_ROWS = 128 /* of a block */ };
+
+/* The one allocation behind sae_model.screened. */
+struct sae_screened {
+    sae_screen copy;
+    float *bar, *scale; /* [F] of the search */
+};
+
+typedef struct {
+    const sae_model *s;
+    const struct sae_screened *made;
+    const tn_kernels *k;
+    const sae_screen_room *room; /* [threads] */
+} copy_job;
+
+/* The least product of latent i with a row that lets it fire. */
+static float bar_of(const sae_model *s, size_t i) {
+    double bias = s->b_gate ? (double)s->b_gate[i] : (double)s->b_enc[i];
+    double theta = s->threshold && s->threshold[i] > 0 ? (double)s->threshold[i] : 0;
+    return sae_screen_below(theta - bias, theta + fabs(bias));
+}
+
+static void copy_rows(void *ctx, size_t worker, size_t begin, size_t end) {
+    const copy_job *job = ctx;
+    for (size_t i = begin; i < end; i++) {
+        job->made->bar[i] = bar_of(job->s, i);
+        job->made->scale[i] = 1 - 0x1p-20f;
+        sae_screen_copy(&job->made->copy, job->k, i, job->s->w_enc + i * job->made->copy.w.cols,
+                        &job->room[worker]);
+    }
+}
+
+static void take(struct sae_screened **made, struct sae_screened *own, sae_screen_room *room, int threads,
+                 tn_arena *a, size_t f, size_t d) {
+    *made = tn_arena_take(a, 1, sizeof **made);
+    sae_screen_take(&own->copy, a, f, d);
+    own->bar = tn_arena_take(a, f, sizeof *own->bar);
+    own->scale = tn_arena_take(a, f, sizeof *own->scale);
+    for (int w = 0; w < threads; w++) sae_screen_take_room(&room[w], a, d);
+}
+
+int sae_screen_encoder(sae_model *s, int threads, tn_err *e) {
+    size_t f = (size_t)s->cfg.d_sae, d = (size_t)s->cfg.d_in;
+    struct sae_screened own, *made = NULL;
+    sae_screen_room *room = calloc((size_t)threads, sizeof *room);
+    tn_arena a = tn_arena_measure();
+    if (room) take(&made, &own, room, threads, &a, f, d);
+    size_t bytes = a.used + TN_ALIGN;
+    if (room && !a.failed) s->rounded = calloc(bytes, 1);
+    if (!s->rounded) {
+        free(room);
+        return tn_fail(e, TN_ENOMEM, "no memory for the encoder in 8 bits");
+    }
+    a = tn_arena_on(s->rounded, bytes);
+    take(&made, &own, room, threads, &a, f, d);
+    *made = own;
+    s->screened = made;
+    copy_job job = {s, made, tn_kernels_select(NULL), room};
+    tn_parallel_for_workers(f, TN_Q_ROWS, threads, copy_rows, &job);
+    free(room);
+    return TN_OK;
+}
+
+/* ---- Encoding ---- */
+
+static void take_search(sae_search_room *room, const sae_model *s, size_t n, tn_arena *a) {
+    size_t f = (size_t)s->cfg.d_sae;
+    sae_search_take(room, a, n, (size_t)s->cfg.d_in, f / SAE_TOO_MANY + SAE_CHUNK,
+                    s->cfg.architecture == SAE_TOPK ? (size_t)s->cfg.k : 0, 1);
+}
+
+size_t sae_screened_scratch(const sae_model *s, size_t n) {
+    sae_search_room room;
+    tn_arena a = tn_arena_measure();
+    if (!s->screened) return 0;
+    take_search(&room, s, n, &a);
+    return a.failed ? 0 : a.used + TN_ALIGN;
+}
+
+typedef struct {
+    const sae_model *s;
+    sae_search search;
+    sae_search_room room; /* of all rows */
+    const float *x;       /* [n, D] */
+    float *z;             /* [n, F] */
+} encode_job;
+
+/* Rows b0 … b0+n-1. */
+static void encode_block(const encode_job *job, size_t b0, size_t n) {
+    const sae_search *q = &job->search;
+    const float *x = job->x + b0 * q->d, *bias = job->s->b_enc;
+    sae_search_room room = sae_search_from(&job->room, q, b0);
+    float *z = job->z + b0 * q->f;
+    if (!sae_search_rows(q, &room, x, n)) {
+        q->k->matmul_f32(z, q->f, x, q->d, q->w_enc, q->d, n, q->f, q->d, NULL);
+        for (size_t r = 0; r < n && bias; r++) q->k->add(z + r * q->f, bias, q->f);
+        return;
+    }
+    for (size_t j = 0; j < n * q->f; j++) z[j] = -INFINITY;
+    for (size_t r = 0; r < n; r++) {
+        const sae_entry *found = room.found + r * room.most;
+        for (uint32_t j = 0; j < room.n_found[r]; j++)
+            z[r * q->f + found[j].at] = bias ? found[j].z + bias[found[j].at] : found[j].z;
+    }
+}
+
+static void encode_rows(void *ctx, size_t begin, size_t end) {
+    const encode_job *job = ctx;
+    for (size_t b0 = begin; b0 < end; b0 += MOST_ROWS)
+        encode_block(job, b0, end - b0 < MOST_ROWS ? end - b0 : MOST_ROWS);
+}
+
+void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z, void *scratch) {
+    const struct sae_screened *made = s->screened;
+    encode_job job = {.s = s, .x = x, .z = z};
+    tn_arena a = tn_arena_on(scratch, sae_screened_scratch(s, n));
+    take_search(&job.room, s, n, &a);
+    job.search = (sae_search){.k = ex.k,
+                              .w_enc = s->w_enc,
+                              .d = (size_t)s->cfg.d_in,
+                              .f = (size_t)s->cfg.d_sae,
+                              .screen = &made->copy,
+                              .screened = 1,
+                              .bar = made->bar,
+                              .scale = made->scale,
+                              .ranks = s->cfg.architecture == SAE_TOPK ? (size_t)s->cfg.k : 0,
+                              .bias = s->b_enc};
+    size_t grain = n / (2 * (size_t)ex.threads) + 1;
+    tn_parallel_for(n, grain < MOST_ROWS ? grain : MOST_ROWS, ex.threads, encode_rows, &job);
+}

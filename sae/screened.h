@@ -1,0 +1,17 @@
+/* sae_encode with screening (screen.h): the same z, bit for bit, for a fraction of the time. */
+#ifndef SAE_SCREENED_H
+#define SAE_SCREENED_H
+
+#include "sae/sae.h"
+
+/* From now on sae_encode of s screens with a copy of W_enc in 8 bits. The copy is made on `threads` threads,
+ * belongs to s and follows no later change of the parameters. */
+int sae_screen_encoder(sae_model *s, int threads, tn_err *e);
+
+/* What sae_encode does for such a model, for centred rows x [n, D]: z [n, F] before the activation, where
+ * latents that surely do not fire are -infinity. Scratch as for sae_screened_scratch. */
+void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z, void *scratch);
+/* Bytes, 0 on overflow or when s does not screen. */
+size_t sae_screened_scratch(const sae_model *s, size_t n);
+
+#endif
