@@ -1,4 +1,4 @@
-/* The `sae` command: capture, train, frontier, features, eval, steer, control, bench, report. */
+/* The `sae` command: capture, train, frontier, features, eval, steer, control, bench, bench-train, report. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
@@ -12,6 +12,7 @@ int main(int argc, char **argv) {
          "answers of the model, of the model with the SAE in it, and with features edited"},
         {"control", cmd_control, "how often steering moves answers, against random and other features"},
         {"bench", cmd_bench, "what an SAE in the forward pass costs"},
+        {"bench-train", cmd_bench_train, "how fast an SAE is trained, and encodes"},
         {"report", cmd_report, "one HTML page with all of it"},
         {NULL, NULL, NULL},
     };
