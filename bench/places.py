@@ -4,6 +4,7 @@ Environment:
     BENCH_DIR        files made for the benchmarks and their results (build/bench)
     BENCH_VENV       the peers, built for this processor (BENCH_DIR/venv)
     BENCH_VENV_AVX2  llama.cpp built for AVX2 and nothing above it (BENCH_DIR/venv-avx2)
+    BENCH_VENV_SAE   dictionary_learning and PyTorch (BENCH_DIR/venv-sae)
     BENCH_ASSETS     model directories (build/assets)
     BENCH_BUILD      our commands (build)
     BENCH_PREFIX     words put before every measured command, such as "taskset -c 0,1"
@@ -22,12 +23,14 @@ def _place(variable, default):
 DIR = _place("BENCH_DIR", "build/bench")
 VENV = _place("BENCH_VENV", DIR / "venv")
 VENV_AVX2 = _place("BENCH_VENV_AVX2", DIR / "venv-avx2")
+VENV_SAE = _place("BENCH_VENV_SAE", DIR / "venv-sae")
 ASSETS = _place("BENCH_ASSETS", "build/assets")
 BUILD = _place("BENCH_BUILD", "build")
 PREFIX = shlex.split(os.environ.get("BENCH_PREFIX", ""))
 
 PYTHON = VENV / "bin/python"
 PYTHON_AVX2 = VENV_AVX2 / "bin/python"
+PYTHON_SAE = VENV_SAE / "bin/python"
 RESULTS = DIR / "results.jsonl"
 QUALITY = DIR / "quality.jsonl"
 REPORT = pathlib.Path("bench/RESULTS.md")
@@ -70,3 +73,4 @@ STORY_PROMPTS = DIR / "stories.jsonl"  # {"prompt": …} a line, for qwen genera
 STORY_PROMPTS_ALONE = DIR / "stories-alone.jsonl"  # the first few of them, one after the other
 STORY_IDS = DIR / "stories-ids.jsonl"  # the same as token ids in the chat template, for llama.cpp
 SAE_DIR = DIR / "sae-896-17920"
+ACTS = DIR / "acts-896.safetensors"  # rows for training SAEs

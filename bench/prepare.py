@@ -128,6 +128,7 @@ def story_prompts():
 
 def random_sae():
     make(places.SAE_DIR, places.PYTHON, bench("make_sae.py"), places.SAE_DIR)
+    make(places.ACTS, places.PYTHON, bench("make_acts.py"), places.ACTS)
 
 
 def all_files():

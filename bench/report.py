@@ -7,6 +7,7 @@ import time
 import machine
 import places
 import works
+import works_train
 from alternate import read_rows
 
 PASSES = 1  # of no consequence here: works are only asked for their titles and goals
@@ -200,6 +201,7 @@ def write():
     lines += comparison("Speed with AVX2 on both sides", [w for w in speed if w not in native], runs_of)
     lines += comparison("Many stories at once", list(works.batch_works()), runs_of)
     lines += comparison("Hooks and an SAE in the loop", list(works.hook_works(PASSES)), runs_of)
+    lines += comparison("Training and encoding with SAEs", list(works_train.train_works(PASSES)), runs_of)
     larger = list(works.larger_works(places.LARGER))
     lines += comparison("Larger models", larger, runs_of)
     lines += alone([*speed, *larger, *works.memory_works()], runs_of)

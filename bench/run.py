@@ -3,7 +3,7 @@
 
     python bench/run.py prepare              makes the files of every side
     python bench/run.py speed [--quick]      prefill, decode, decode after a long context; native and AVX2
-    python bench/run.py batch|hooks|memory|tokenizer|quality
+    python bench/run.py batch|hooks|memory|tokenizer|train|quality
     python bench/run.py larger [--shapes 1.5b,7b]     random models of larger shapes; 7B needs 30 GB of disk
     python bench/run.py report               writes bench/RESULTS.md from what has been measured
     python bench/run.py all                  everything above but the larger models
@@ -20,9 +20,10 @@ import prepare
 import quality
 import report
 import works
+import works_train
 from alternate import measure, read_rows, say, write_rows
 
-GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer")
+GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train")
 
 
 def works_of(group, a):
@@ -32,6 +33,7 @@ def works_of(group, a):
         "batch": works.batch_works,
         "hooks": lambda: works.hook_works(a.passes),
         "memory": works.memory_works,
+        "train": lambda: works_train.train_works(a.passes),
         "larger": lambda: works.larger_works(a.shapes),
     }[group]()
 

@@ -11,6 +11,7 @@ set -eu
 cd "$(dirname "$0")/.."
 dir=${BENCH_DIR:-build/bench}
 venv=${BENCH_VENV:-$dir/venv}
+sae=${BENCH_VENV_SAE:-$dir/venv-sae}
 avx2=${BENCH_VENV_AVX2:-$dir/venv-avx2}
 
 # install VENV CMAKE_ARGS PIP_ARGS...: a finished environment is marked. Nothing comes from pip's cache, which does
@@ -28,6 +29,8 @@ install() {
 install "$venv" "-DGGML_NATIVE=ON" -r bench/requirements.txt
 install "$avx2" "-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON \
 -DGGML_AVX512=OFF" $(grep -E '^(llama-cpp-python|numpy)==' bench/requirements.txt)
+
+install "$sae" "" $(grep -E '^(torch|numpy|safetensors)==' bench/requirements.txt) dictionary-learning==0.1.0
 
 make -j"$(nproc)" all
 exec "$venv/bin/python" bench/run.py all "$@"
