@@ -81,7 +81,7 @@ int sae_capture_hook(void *ctx, const qwen_tap *tap) {
     sae_capture *c = ctx;
     size_t d = (size_t)c->d;
     for (int i = 0; i < tap->n; i++) {
-        if (!selected(tap, c->positions, i)) continue;
+        if (!selected(tap, c->positions, i) || (c->skip_first && tap->pos[i] == 0)) continue;
         int seq = tap->seq[i];
         if (seq >= c->sequences || c->n[seq] == c->max_rows) return TN_ENOMEM;
         size_t at = (size_t)seq * (size_t)c->max_rows + (size_t)c->n[seq]++;

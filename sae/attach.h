@@ -21,6 +21,8 @@ const char *sae_positions_name(sae_positions p);
  * builder, outside the forward pass. */
 typedef struct {
     sae_positions positions;
+    int skip_first; /* 1: not position 0 of a sequence, where Qwen's residual stream is far from any other; 0
+                       after init */
     int d;
     int sequences;         /* of the state */
     int max_rows;          /* rows a document may have: the state's context */
