@@ -43,7 +43,7 @@ typedef struct {
     tap_layer layers[MAX_LAYERS];
     int n_layers;
     writer w;
-    texts texts;          /* with --text: the documents are its windows, */
+    text_windows texts;   /* with --text: the documents are its windows, */
     qwen_prompts prompts; /* else prompts */
     size_t count;         /* documents */
     size_t first;         /* those before are in earlier shards */

@@ -58,7 +58,7 @@ static int window_done(void *ctx, const qwen_done *done, tn_err *e) {
 
 static int read_rows(void *ctx, const uint32_t *ids, size_t n, float *dst, unsigned char *keep, tn_err *e) {
     text_source *s = ctx;
-    static const qwen_batch_opts opts = {.feed_last = 0};
+    const qwen_batch_opts opts = {.sampling = qwen_sampling_default()};
     reading r = {s, ids, n, dst, keep, calloc(n, sizeof *r.items), malloc(n * sizeof *r.first), 0};
     int rc = n == 0 || (r.items && r.first) ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory to read %zu rows", n);
     for (size_t i = 0; i < n && !rc; i++) {

@@ -29,7 +29,7 @@ typedef struct {
 
 typedef struct {
     writer w;
-    texts texts;
+    text_windows texts;
     sae_capture capture;
     void *block;            /* behind capture */
     int per_window;         /* rows of a window */

@@ -19,7 +19,7 @@ int texts_check(const texts_opts *o, tn_err *e) {
 }
 
 /* Appends a token, and the one before it that begins a window. */
-static int push(texts *t, int32_t id, tn_err *e) {
+static int push(text_windows *t, int32_t id, tn_err *e) {
     int starts = t->bos >= 0 && t->tokens.len % t->ctx == 0;
     if ((starts && tok_ids_push(&t->tokens, t->bos)) || tok_ids_push(&t->tokens, id))
         return tn_fail(e, TN_ENOMEM, "no memory for more than %zu tokens", t->tokens.len);
@@ -35,7 +35,7 @@ static size_t piece_end(const char *text, size_t len) {
     return len;
 }
 
-static int add_text(texts *t, const tok_model *tok, const char *text, size_t len, tn_err *e) {
+static int add_text(text_windows *t, const tok_model *tok, const char *text, size_t len, tn_err *e) {
     tok_ids ids = TOK_IDS_INIT;
     int rc = t->tokens.len > 0 && t->separator >= 0 ? push(t, t->separator, e) : TN_OK;
     for (size_t at = 0; at < len && !rc;) {
@@ -50,7 +50,8 @@ static int add_text(texts *t, const tok_model *tok, const char *text, size_t len
 }
 
 /* One line of JSONL. */
-static int add_line(texts *t, const tok_model *tok, const char *line, size_t len, tn_buf *text, tn_err *e) {
+static int add_line(text_windows *t, const tok_model *tok, const char *line, size_t len, tn_buf *text,
+                    tn_err *e) {
     tn_json root;
     int rc = tn_json_parse(&root, line, len, e);
     if (rc) return rc;
@@ -63,7 +64,7 @@ static int add_line(texts *t, const tok_model *tok, const char *line, size_t len
     return add_text(t, tok, text->len ? text->data : "", text->len, e);
 }
 
-static int add_lines(texts *t, const tok_model *tok, const char *p, size_t len, tn_err *e) {
+static int add_lines(text_windows *t, const tok_model *tok, const char *p, size_t len, tn_err *e) {
     const char *end = p + len;
     tn_buf text = TN_BUF_INIT;
     int rc = TN_OK;
@@ -84,7 +85,7 @@ static int add_lines(texts *t, const tok_model *tok, const char *p, size_t len, 
     return rc;
 }
 
-static int add_file(texts *t, const tok_model *tok, const char *path, tn_err *e) {
+static int add_file(text_windows *t, const tok_model *tok, const char *path, tn_err *e) {
     static const char suffix[] = ".jsonl";
     size_t len = strlen(path), n = sizeof suffix - 1;
     tn_map map;
@@ -97,8 +98,9 @@ static int add_file(texts *t, const tok_model *tok, const char *path, tn_err *e)
     return rc ? tn_fail_in(e, rc, path) : TN_OK;
 }
 
-int texts_read(texts *t, const texts_opts *o, const tok_model *tok, tn_err *e) {
-    *t = (texts){TOK_IDS_INIT, o->ctx ? (size_t)o->ctx : DEFAULT_CTX, 0, -1, tok_find(tok, "<|endoftext|>")};
+int texts_read(text_windows *t, const texts_opts *o, const tok_model *tok, tn_err *e) {
+    *t = (text_windows){TOK_IDS_INIT, o->ctx ? (size_t)o->ctx : DEFAULT_CTX, 0, -1,
+                        tok_find(tok, "<|endoftext|>")};
     if (t->separator < 0) t->separator = tok_eos(tok);
     if (o->bos && (t->bos = tok_find(tok, o->bos)) < 0)
         return tn_fail(e, TN_EARG, "--bos: \"%s\" is no token of this model", o->bos);
@@ -111,6 +113,6 @@ int texts_read(texts *t, const texts_opts *o, const tok_model *tok, tn_err *e) {
     return rc;
 }
 
-void texts_free(texts *t) {
+void texts_free(text_windows *t) {
     tok_ids_free(&t->tokens);
 }

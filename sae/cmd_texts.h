@@ -42,14 +42,14 @@ typedef struct {
     size_t ctx;     /* tokens of a window, of which the first is opts.bos when there is one */
     size_t windows;
     int32_t bos, separator; /* -1: none */
-} texts;
+} text_windows;
 
 /* TN_EARG unless the options make sense, with --text or without. */
 int texts_check(const texts_opts *o, tn_err *e);
 /* Reads and encodes the files. The separator is "<|endoftext|>", or else the tokenizer's end token. */
-int texts_read(texts *t, const texts_opts *o, const tok_model *tok, tn_err *e);
-void texts_free(texts *t);
-static inline const int32_t *texts_window(const texts *t, size_t i) {
+int texts_read(text_windows *t, const texts_opts *o, const tok_model *tok, tn_err *e);
+void texts_free(text_windows *t);
+static inline const int32_t *texts_window(const text_windows *t, size_t i) {
     return t->tokens.data + i * t->ctx;
 }
 

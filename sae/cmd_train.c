@@ -1,4 +1,4 @@
-/* `sae train`: an activation file in, an SAE directory with its curves out. */
+/* `sae train`: activation files, or texts and a model, in; an SAE directory with its curves out. */
 #include "sae/cmd_train.h"
 #include "sae/commands.h"
 #include "sae/shards.h"
@@ -8,9 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NO_EPOCHS INT32_MIN /* --epochs was not given */
+
 static const char SUMMARY[] =
     "sae train -a ACTS.safetensors -o SAEDIR\n"
-    "Trains a sparse autoencoder on captured activations and writes it in SAELens' format, with train.csv,\n"
+    "sae train -m DIR --text FILE --layer L -o SAEDIR\n"
+    "Trains a sparse autoencoder on captured activations, or on those of a model that reads texts meanwhile "
+    "(nothing\n"
+    "is stored), and writes it in SAELens' format, with train.csv,\n"
     "loss.svg, l1_mse.svg and trainer.safetensors (for --resume) beside it.\n"
     "\n"
     "--arch   relu       squared error and an L1 penalty (--l1)\n"
@@ -131,13 +136,9 @@ static int parse_architecture(train_args *a, tn_err *e) {
 
 /* ---- the command ---- */
 
-static int train(train_args *a, tn_err *e) {
-    tn_exec ex;
+static int train_on_files(train_args *a, tn_exec ex, tn_err *e) {
     sae_shards shards;
-    int rc = cli_exec(&ex, a->threads, e);
-    if (!rc) rc = parse_architecture(a, e);
-    if (!rc) rc = parse_screen(a->screen, &a->fit.train.screen, e);
-    if (!rc) rc = sae_shards_open(&shards, a->acts.items, a->acts.count, e);
+    int rc = sae_shards_open(&shards, a->acts.items, a->acts.count, e);
     if (rc) return rc;
     const sae_source source = sae_shards_source(&shards);
     rc = train_run(a, &source, ex, e);
@@ -145,18 +146,54 @@ static int train(train_args *a, tn_err *e) {
     return rc;
 }
 
+static int train_on_texts(train_args *a, tn_exec ex, tn_err *e) {
+    text_source texts;
+    sae_source source;
+    int rc = text_source_open(&texts, &a->text, a->threads, &source, e);
+    if (rc) return rc;
+    rc = train_run(a, &source, ex, e);
+    text_source_close(&texts);
+    return rc;
+}
+
+/* Rows come from files or from a model, whose options do not go with files. */
+static int check_source(train_args *a, tn_err *e) {
+    const text_source_opts *t = &a->text;
+    int texts = t->texts.paths.count > 0;
+    if (texts == (a->acts.count > 0)) return tn_fail(e, TN_EARG, "give either -a FILE or --text FILE");
+    if (!texts && (t->model || t->layer >= 0 || t->site || t->texts.skip_first || t->texts.max_norm != 0))
+        return tn_fail(e, TN_EARG, "-m, --layer, --site, --skip-first and --max-norm go with --text");
+    if (a->fit.epochs == NO_EPOCHS) a->fit.epochs = texts ? 1 : sae_fit_defaults().epochs;
+    if (a->buffer < 0) return tn_fail(e, TN_EARG, "--buffer must be at least 1 row");
+    a->fit.buffer = (uint32_t)a->buffer;
+    return texts_check(&t->texts, e);
+}
+
+static int train(train_args *a, tn_err *e) {
+    tn_exec ex;
+    int rc = cli_exec(&ex, a->threads, e);
+    if (!rc) rc = parse_architecture(a, e);
+    if (!rc) rc = parse_screen(a->screen, &a->fit.train.screen, e);
+    if (rc) return rc;
+    return a->acts.count ? train_on_files(a, ex, e) : train_on_texts(a, ex, e);
+}
+
 int cmd_train(int argc, char **argv) {
     train_args a = {.arch = "relu",
                     .width = "20x",
                     .screen = "auto",
+                    .text = {.layer = -1},
                     .fit = sae_fit_defaults(),
                     .aux = TRAIN_UNSET,
                     .bandwidth = TRAIN_UNSET,
                     .threshold = TRAIN_UNSET};
     sae_train_opts *t = &a.fit.train;
+    a.fit.epochs = NO_EPOCHS;
     const cli_option options[] = {
         {"-a", "--acts", CLI_STRINGS, &a.acts, "FILE",
-         "activations of sae capture: a file, a sharded capture, a directory; may be repeated", 1},
+         "activations of sae capture: a file, a sharded capture, a directory; may be repeated", 0},
+        TEXT_SOURCE_OPTIONS(a.text),
+        TEXTS_OPTIONS(a.text.texts),
         {"-o", "--out", CLI_STRING, &a.out, "DIR", "SAE directory to write", 1},
         {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture (relu)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
@@ -186,7 +223,8 @@ int cmd_train(int argc, char **argv) {
          "last steps, over which it goes to 0 (20% of the run)", 0},
         {"--clip", NULL, CLI_FLOAT, &t->clip, "X", "clip the gradient to this length, 0 = never (1)", 0},
         {"--batch", NULL, CLI_INT, &t->batch, "N", "rows per step (1024)", 0},
-        {"--epochs", NULL, CLI_INT, &a.fit.epochs, "N", "passes over the training rows (20)", 0},
+        {"--epochs", NULL, CLI_INT, &a.fit.epochs, "N", "passes over the training rows (20; with --text 1)",
+         0},
         {"--buffer", NULL, CLI_INT, &a.buffer, "ROWS",
          "most rows in memory; more than that pass through a shuffle buffer (1 GiB of them)", 0},
         {"--free-decoder", NULL, CLI_FLAG, &a.free_decoder, NULL,
@@ -221,8 +259,7 @@ int cmd_train(int argc, char **argv) {
     a.fit.scale_inputs = !a.no_scale;
     a.fit.center_b_dec = !a.no_center;
     a.fit.apply_b_dec_to_input = !a.no_b_dec_input;
-    if (a.buffer < 0) return cli_usage_error("sae", "train", "--buffer must be at least 1 row");
-    a.fit.buffer = (uint32_t)a.buffer;
     tn_err e = {0};
+    if (check_source(&a, &e)) return cli_usage_error("sae", "train", "%s", e.msg);
     return train(&a, &e) ? cli_error("sae", &e) : 0;
 }

@@ -2,6 +2,7 @@
 #ifndef SAE_CMD_TRAIN_H
 #define SAE_CMD_TRAIN_H
 
+#include "sae/cmd_text_source.h"
 #include "sae/fit.h"
 #include "tensor/cli.h"
 
@@ -19,6 +20,7 @@ typedef struct {
 typedef struct {
     const char *out, *arch, *width, *widths, *l0_penalty, *screen;
     cli_strings acts;
+    text_source_opts text;
     sae_fit_opts fit;
     train_values l1, l0, k, target_l0;
     float aux, bandwidth, threshold; /* TRAIN_UNSET, or of the architecture */
