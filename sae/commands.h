@@ -15,6 +15,7 @@ int cmd_control(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_bench_train(int argc, char **argv);
+int cmd_convert(int argc, char **argv);
 
 /* Rows of an option table: how text is written. p is a qwen_sampling. */
 #define SAMPLING_OPTIONS(p)                                                                                    \

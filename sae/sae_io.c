@@ -4,6 +4,7 @@
  * Loading is strict: a missing, extra or transposed tensor is an error that names it.
  */
 #include "sae/arch.h"
+#include "sae/dictionary_dir.h"
 #include "sae/numbers.h"
 #include "sae/sae_config.h"
 
@@ -70,6 +71,7 @@ static int read_weights(sae_model *s, const tn_safetensors *file, const char *pa
 }
 
 int sae_open_dir(sae_model *out, const char *dir, tn_err *e) {
+    if (sae_dictionary_is(dir)) return sae_dictionary_open(out, dir, e);
     memset(out, 0, sizeof *out);
     char path[1024];
     sae_config cfg;

@@ -1,4 +1,5 @@
-/* The `sae` command: capture, train, frontier, features, eval, steer, control, bench, bench-train, report. */
+/* The `sae` command: capture, train, frontier, features, eval, steer, control, bench, bench-train, report,
+ * convert. */
 #include "sae/commands.h"
 
 int main(int argc, char **argv) {
@@ -14,6 +15,7 @@ int main(int argc, char **argv) {
         {"bench", cmd_bench, "what an SAE in the forward pass costs"},
         {"bench-train", cmd_bench_train, "how fast an SAE is trained, and encodes"},
         {"report", cmd_report, "one HTML page with all of it"},
+        {"convert", cmd_convert, "SAE directories of SAELens and dictionary_learning into each other"},
         {NULL, NULL, NULL},
     };
     return cli_main("sae",
