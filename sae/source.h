@@ -1,5 +1,5 @@
 /* Where the rows of a training run come from: activation files (shards.h), or a model that reads texts
- * (attach_texts.h).
+ * (cmd_text_source.h).
  *
  * Rows have numbers, and a number stands for the same row every time it is asked for. So splitting, shuffling
  * and resuming are matters of numbers alone, and only the rows that are wanted now need memory.
