@@ -27,6 +27,9 @@ static const char SUMMARY[] =
     "                    or --l0-penalty step or tanh with --l0\n"
     "         gated      gates and magnitudes, with an L1 penalty on the gates (--l1)\n"
     "\n"
+    "--convention saelens or dictionary_learning trains with all defaults of that library instead of those\n"
+    "below, and with its losses where they differ (docs/FORMATS.md).\n"
+    "\n"
     "--l1, --k, --target-l0 and --l0 take several values: --k 16,32,64 trains an SAE for each, on the same "
     "rows\n"
     "in the same order, into SAEDIR/k-16 and so on, and draws them in SAEDIR/frontier.svg (frontier.csv); "
@@ -72,13 +75,13 @@ static int own_values(train_args *a, const char *option, int fits, train_values 
 }
 
 static int parse_l0_penalty(const char *name, sae_l0_penalty *out, tn_err *e) {
-    static const char *const names[] = {"step", "quadratic", "tanh"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"step", "quadratic", "tanh", "mean"};
+    for (int i = 0; i < 4; i++) {
         if (strcmp(name, names[i]) != 0) continue;
         *out = (sae_l0_penalty)i;
         return TN_OK;
     }
-    return tn_fail(e, TN_EARG, "--l0-penalty is step, quadratic or tanh, not \"%s\"", name);
+    return tn_fail(e, TN_EARG, "--l0-penalty is step, quadratic, tanh or mean, not \"%s\"", name);
 }
 
 /* "64,256,1024" */
@@ -113,7 +116,7 @@ static int parse_architecture(train_args *a, tn_err *e) {
                        "--arch is relu, topk, batchtopk, matryoshka, jumprelu or gated, not \"%s\"", a->arch);
     int jump = t->arch == SAE_TRAIN_JUMPRELU, l1 = t->arch == SAE_TRAIN_RELU || t->arch == SAE_TRAIN_GATED;
     int ranked = !jump && !l1, rc;
-    t->l0_penalty = SAE_L0_QUADRATIC;
+    if (!a->convention) t->l0_penalty = SAE_L0_QUADRATIC;
     if ((rc = own_values(a, "--l1", l1, &a->l1, &t->l1, e))) return rc;
     if ((rc = own(a, "--l1-warmup", l1 || jump, t->l1_warmup_steps < 0 ? TRAIN_UNSET : 0, NULL, e)))
         return rc;
@@ -121,8 +124,9 @@ static int parse_architecture(train_args *a, tn_err *e) {
     if ((rc = own(a, "--l0-penalty", jump, a->l0_penalty ? 0 : TRAIN_UNSET, NULL, e))) return rc;
     if (a->l0_penalty && (rc = parse_l0_penalty(a->l0_penalty, &t->l0_penalty, e))) return rc;
     if ((rc = own_values(a, "--target-l0", jump, &a->target_l0, &t->target_l0, e))) return rc;
-    if (a->target_l0.text && t->l0_penalty != SAE_L0_QUADRATIC)
-        return tn_fail(e, TN_EARG, "--target-l0 goes with --l0-penalty quadratic, not %s", a->l0_penalty);
+    if (a->target_l0.text && t->l0_penalty != SAE_L0_QUADRATIC && t->l0_penalty != SAE_L0_MEAN)
+        return tn_fail(e, TN_EARG, "--target-l0 goes with --l0-penalty quadratic or mean, not %s",
+                       a->l0_penalty ? a->l0_penalty : "step");
     if ((rc = own(a, "--bandwidth", jump, a->bandwidth, &t->bandwidth, e))) return rc;
     if ((rc = own(a, "--threshold", jump, a->threshold, &t->init_threshold, e))) return rc;
     if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : TRAIN_UNSET, NULL, e))) return rc;
@@ -178,7 +182,7 @@ static int train(train_args *a, tn_err *e) {
     return a->acts.count ? train_on_files(a, ex, e) : train_on_texts(a, ex, e);
 }
 
-int cmd_train(int argc, char **argv) {
+static train_args defaults(void) {
     train_args a = {.arch = "relu",
                     .width = "20x",
                     .screen = "auto",
@@ -187,8 +191,32 @@ int cmd_train(int argc, char **argv) {
                     .aux = TRAIN_UNSET,
                     .bandwidth = TRAIN_UNSET,
                     .threshold = TRAIN_UNSET};
-    sae_train_opts *t = &a.fit.train;
     a.fit.epochs = NO_EPOCHS;
+    return a;
+}
+
+/* The defaults of the library that --convention names, for the architecture that --arch names; options that
+ * were given then go on top of them. */
+static int follow_convention(train_args *a, tn_err *e) {
+    train_args fresh = defaults();
+    sae_train_opts *t = &fresh.fit.train;
+    int theirs = strcmp(a->convention, "dictionary_learning") == 0;
+    if (!theirs && strcmp(a->convention, "saelens") != 0)
+        return tn_fail(e, TN_EARG, "--convention is saelens or dictionary_learning, not \"%s\"",
+                       a->convention);
+    if (sae_train_kind_find(a->arch, &t->arch))
+        sae_train_follow(t, theirs ? SAE_DICTIONARY_LEARNING : SAE_SAELENS);
+    fresh.fit.start_bias = 0;
+    fresh.no_center = !(theirs && sae_train_ranks(t));
+    fresh.no_b_dec_input = theirs && t->arch == SAE_TRAIN_JUMPRELU;
+    fresh.free_decoder = !theirs;
+    *a = fresh;
+    return TN_OK;
+}
+
+int cmd_train(int argc, char **argv) {
+    train_args a = defaults();
+    sae_train_opts *t = &a.fit.train;
     const cli_option options[] = {
         {"-a", "--acts", CLI_STRINGS, &a.acts, "FILE",
          "activations of sae capture: a file, a sharded capture, a directory; may be repeated", 0},
@@ -196,6 +224,8 @@ int cmd_train(int argc, char **argv) {
         TEXTS_OPTIONS(a.text.texts),
         {"-o", "--out", CLI_STRING, &a.out, "DIR", "SAE directory to write", 1},
         {"--arch", NULL, CLI_STRING, &a.arch, "NAME", "architecture (relu)", 0},
+        {"--convention", NULL, CLI_STRING, &a.convention, "NAME",
+         "saelens or dictionary_learning: train as that library does (own defaults)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
          "latents, or a multiple of the activations' width (20x)", 0},
         {"--l1", NULL, CLI_STRING, &a.l1.text, "X[,X…]", "relu, gated: coefficient of the L1 penalty (1)", 0},
@@ -208,7 +238,7 @@ int cmd_train(int argc, char **argv) {
          0},
         {"--l0", NULL, CLI_STRING, &a.l0.text, "X[,X…]", "jumprelu: coefficient of the L0 penalty (1)", 0},
         {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
-         "jumprelu: quadratic, step or tanh (quadratic)", 0},
+         "jumprelu: quadratic, mean, step or tanh (quadratic)", 0},
         {"--threshold", NULL, CLI_FLOAT, &a.threshold, "X", "jumprelu: thresholds at the start (0.01)", 0},
         {"--bandwidth", NULL, CLI_FLOAT, &a.bandwidth, "X",
          "jumprelu: width of the window that moves a threshold (0.05)", 0},
@@ -255,11 +285,15 @@ int cmd_train(int argc, char **argv) {
     int n_positional = 0,
         code = cli_parse("sae", "train", SUMMARY, options, argc, argv, NULL, 0, &n_positional);
     if (code >= 0) return code;
+    tn_err e = {0};
+    if (a.convention) {
+        if (follow_convention(&a, &e)) return cli_error("sae", &e);
+        cli_parse("sae", "train", SUMMARY, options, argc, argv, NULL, 0, &n_positional);
+    }
     t->unit_norm_decoder = !a.free_decoder;
     a.fit.scale_inputs = !a.no_scale;
     a.fit.center_b_dec = !a.no_center;
     a.fit.apply_b_dec_to_input = !a.no_b_dec_input;
-    tn_err e = {0};
     if (check_source(&a, &e)) return cli_usage_error("sae", "train", "%s", e.msg);
     return train(&a, &e) ? cli_error("sae", &e) : 0;
 }

@@ -18,7 +18,7 @@ typedef struct {
 
 /* What the options are parsed into before they are checked. */
 typedef struct {
-    const char *out, *arch, *width, *widths, *l0_penalty, *screen;
+    const char *out, *arch, *convention, *width, *widths, *l0_penalty, *screen;
     cli_strings acts;
     text_source_opts text;
     sae_fit_opts fit;

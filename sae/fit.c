@@ -56,6 +56,18 @@ static int check_options(const sae_fit_opts *o, tn_err *e) {
     return TN_OK;
 }
 
+static int at_most(int limit, int steps) {
+    return steps < limit ? steps : limit;
+}
+
+/* Its defaults, which are of long runs, no longer than a share of this one. */
+static void plan_dictionary_learning(sae_train_opts *t, int d_sae) {
+    if (t->l1_warmup_steps < 0) t->l1_warmup_steps = at_most(2000, t->total_steps / 10);
+    if (t->lr_warmup_steps < 0) t->lr_warmup_steps = at_most(1000, t->total_steps / 20);
+    if (t->threshold_start < 0) t->threshold_start = at_most(1000, t->total_steps / 2);
+    if (t->lr < 0) t->lr = sae_train_lr_of_width(d_sae);
+}
+
 /* Steps of the run and the values that follow from them. */
 static int plan(run *r, tn_err *e) {
     sae_fit_opts *o = &r->o;
@@ -68,6 +80,7 @@ static int plan(run *r, tn_err *e) {
         return tn_fail(e, TN_EARG, "%d epochs of %d steps are too many", o->epochs, r->steps_per_epoch);
     sae_train_fill_widths(t, o->d_sae);
     t->total_steps = r->total_steps = r->steps_per_epoch * o->epochs;
+    if (t->convention == SAE_DICTIONARY_LEARNING) plan_dictionary_learning(t, o->d_sae);
     if (t->l1_warmup_steps < 0) t->l1_warmup_steps = r->total_steps / 20;
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;
     if (t->lr_decay_steps < 0) t->lr_decay_steps = r->total_steps / 5;

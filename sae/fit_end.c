@@ -23,7 +23,7 @@ void sae_fit_fold_scale(sae_model *m, const sae_train_opts *t, float s) {
 
 /* The options that are the architecture's. */
 static void describe_architecture(const sae_train_opts *t, tn_json_out *w) {
-    static const char *const l0[] = {"step", "quadratic", "tanh"};
+    static const char *const l0[] = {"step", "quadratic", "tanh", "mean"};
     if (sae_train_ranks(t)) {
         tn_json_member_f64(w, "k", (double)t->k);
         tn_json_member_f64(w, "aux_loss_coefficient", (double)t->aux);
@@ -39,7 +39,8 @@ static void describe_architecture(const sae_train_opts *t, tn_json_out *w) {
                        t->l1_warmup_steps);
     if (t->arch != SAE_TRAIN_JUMPRELU) return;
     tn_json_member_text(w, "l0_penalty", l0[t->l0_penalty]);
-    if (t->l0_penalty == SAE_L0_QUADRATIC) tn_json_member_f64(w, "target_l0", (double)t->target_l0);
+    if (t->l0_penalty == SAE_L0_QUADRATIC || t->l0_penalty == SAE_L0_MEAN)
+        tn_json_member_f64(w, "target_l0", (double)t->target_l0);
     if (t->l0_penalty == SAE_L0_TANH) tn_json_member_f64(w, "tanh_scale", (double)t->tanh_scale);
     tn_json_member_f64(w, "bandwidth", (double)t->bandwidth);
     tn_json_member_f64(w, "init_threshold", (double)t->init_threshold);
@@ -51,6 +52,7 @@ void sae_fit_describe(const sae_fit_opts *o, const sae_fit_rows *rows, const sae
     const sae_train_opts *t = &o->train;
     tn_json_out w = tn_json_writer(out, 0);
     tn_json_begin_object(&w);
+    tn_json_member_text(&w, "convention", t->convention == SAE_SAELENS ? "saelens" : "dictionary_learning");
     tn_json_member_f64(&w, "activation_scale", rows->scale);
     tn_json_member_f64(&w, "training_rows", rows->split.n_train);
     tn_json_member_f64(&w, "validation_rows", rows->split.n_val);

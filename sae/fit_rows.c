@@ -78,6 +78,11 @@ int sae_fit_rows_new(sae_fit_rows *out, const sae_source *source, const sae_fit_
         return rc;
     }
     out->scale = o->scale_inputs ? sqrt((double)source->d) / out->mean_norm : 1;
+    if (o->scale_inputs && o->train.convention == SAE_DICTIONARY_LEARNING) {
+        double squares = out->variance; /* mean_b |x_b|^2 */
+        for (int k = 0; k < source->d; k++) squares += out->mean[k] * out->mean[k];
+        out->scale = 1 / sqrt(squares);
+    }
     return TN_OK;
 }
 

@@ -97,9 +97,11 @@ void sae_train_config(const sae_train_opts *o, sae_config *cfg);
 void sae_train_fill_widths(sae_train_opts *o, int d_sae);
 
 sae_train_opts sae_train_defaults(void);
-/* Sets all options that a library has a default for to what it has for o->arch and d_sae latents; k, batch,
- * seed and widths stay. Steps of warm-up, decay and threshold_start that suit the run's length are -1. */
-void sae_train_follow(sae_train_opts *o, sae_convention convention, int d_sae);
+/* Sets the options that a library has a default for to what it has for o->arch; k, batch, seed and widths
+ * stay. What suits the length of the run (warm-up, decay, threshold_start) or the width (lr) is -1. */
+void sae_train_follow(sae_train_opts *o, sae_convention convention);
+/* dictionary_learning's learning rate for TopK, BatchTopK and Matryoshka. */
+float sae_train_lr_of_width(int d_sae);
 int sae_train_check(const sae_train_opts *o, tn_err *e);
 
 /* What one step (or an evaluation) measured. Sums in double. */

@@ -11,7 +11,7 @@ static void follow_saelens(sae_train_opts *o) {
     o->unit_norm_decoder = 0;
     o->init_norm = 0.1f;
     o->l1 = 1;
-    o->l1_warmup_steps = o->lr_warmup_steps = o->lr_decay_steps = 0;
+    o->l1_warmup_steps = o->lr_warmup_steps = o->lr_decay_steps = -1;
     o->dead_window = 1000;
     o->aux = 1;
     o->threshold_lr = 0.01f;
@@ -21,12 +21,9 @@ static void follow_saelens(sae_train_opts *o) {
 }
 
 /* … and in dictionary_learning 0.1.0, which expect rows of mean square length 1. */
-static void follow_dictionary_learning(sae_train_opts *o, int d_sae) {
+static void follow_dictionary_learning(sae_train_opts *o) {
     int l1 = o->arch == SAE_TRAIN_RELU || o->arch == SAE_TRAIN_GATED, jump = o->arch == SAE_TRAIN_JUMPRELU;
-    o->lr = jump                         ? 7e-5f
-            : o->arch == SAE_TRAIN_GATED ? 5e-5f
-            : l1                         ? 1e-3f
-                                         : (float)(2e-4 / sqrt(d_sae / 16384.0));
+    o->lr = jump ? 7e-5f : o->arch == SAE_TRAIN_GATED ? 5e-5f : l1 ? 1e-3f : -1;
     o->beta1 = jump || o->arch == SAE_TRAIN_GATED ? 0.0f : 0.9f;
     o->clip = l1 ? 0.0f : 1.0f;
     o->unit_norm_decoder = 1;
@@ -42,7 +39,11 @@ static void follow_dictionary_learning(sae_train_opts *o, int d_sae) {
     o->init_threshold = 0.001f;
 }
 
-void sae_train_follow(sae_train_opts *o, sae_convention convention, int d_sae) {
+float sae_train_lr_of_width(int d_sae) {
+    return (float)(2e-4 / sqrt(d_sae / 16384.0));
+}
+
+void sae_train_follow(sae_train_opts *o, sae_convention convention) {
     o->convention = convention;
     o->beta2 = 0.999f;
     o->adam_eps = 1e-8f;
@@ -50,5 +51,5 @@ void sae_train_follow(sae_train_opts *o, sae_convention convention, int d_sae) {
     if (convention == SAE_SAELENS)
         follow_saelens(o);
     else
-        follow_dictionary_learning(o, d_sae);
+        follow_dictionary_learning(o);
 }

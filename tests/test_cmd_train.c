@@ -84,6 +84,10 @@ static void other_architectures(void) {
         {"--arch jumprelu --target-l0 4 --threshold 0.1", "\"architecture\": \"jumprelu\""},
         {"--arch jumprelu --l0-penalty tanh --l0 0.5 --ste-to-input --bandwidth 1",
          "\"l0_penalty\": \"tanh\""},
+        {"--arch jumprelu --convention dictionary_learning --lr 0.001", "\"apply_b_dec_to_input\": false"},
+        {"--arch batchtopk --convention dictionary_learning --k 4", "\"convention\": \"dictionary_learning\""},
+        {"--arch gated --convention dictionary_learning --l1 0.3", "\"clip\": 0"},
+        {"--arch matryoshka --convention saelens --k 4", "\"unit_norm_decoder\": 0"},
         {"--arch gated --l1 0.3 --free-decoder", "\"architecture\": \"gated\""},
     };
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
@@ -136,12 +140,14 @@ static void errors_are_one_line(void) {
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch matryoshka --widths 9,8", "they must ascend");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch matryoshka --widths 8,999999", "they must ascend");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --widths 8", "--widths does not go with --arch topk");
+    bad(TRAIN "-a " ACTS " -o " DIR "/x --convention torch",
+        "--convention is saelens or dictionary_learning");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch topk --l1 2", "--l1 does not go with --arch topk");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --k 5", "--k does not go with --arch relu");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch gated --target-l0 5",
         "--target-l0 does not go with --arch gated");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch jumprelu --l0-penalty l1",
-        "--l0-penalty is step, quadratic or tanh");
+        "--l0-penalty is step, quadratic, tanh or mean");
     bad(TRAIN "-a " ACTS " -o " DIR "/x --arch jumprelu --l0-penalty tanh --target-l0 5",
         "goes with --l0-penalty quadratic");
     bad(TRAIN "-a " ACTS " -o " DIR "/one --resume --threads 1 --width 2x --epochs 6", "");

@@ -250,7 +250,7 @@ static void golden_dictionary_learning(void) {
 static void conventions_set_the_options(void) {
     sae_train_opts o = sae_train_defaults();
     o.arch = SAE_TRAIN_JUMPRELU;
-    sae_train_follow(&o, SAE_DICTIONARY_LEARNING, 16384);
+    sae_train_follow(&o, SAE_DICTIONARY_LEARNING);
     CHECK_NEAR(o.lr, 7e-5, 1e-9);
     CHECK_NEAR(o.beta1, 0, 0);
     CHECK_INT(o.l0_penalty, SAE_L0_MEAN);
@@ -260,10 +260,11 @@ static void conventions_set_the_options(void) {
     CHECK_NEAR(sae_lr_at(&o, 0), 0, 0);
     CHECK_NEAR(sae_lr_at(&o, 3), 0.75, 1e-12);
     o.arch = SAE_TRAIN_BATCHTOPK;
-    sae_train_follow(&o, SAE_DICTIONARY_LEARNING, 65536);
-    CHECK_NEAR(o.lr, 1e-4, 1e-9);
+    sae_train_follow(&o, SAE_DICTIONARY_LEARNING);
+    CHECK_NEAR(o.lr, -1, 0);
+    CHECK_NEAR(sae_train_lr_of_width(65536), 1e-4, 1e-9);
     CHECK_NEAR(o.aux, 0.03125, 0);
-    sae_train_follow(&o, SAE_SAELENS, 65536);
+    sae_train_follow(&o, SAE_SAELENS);
     CHECK_NEAR(o.lr, 3e-4, 1e-9);
     CHECK_INT(o.unit_norm_decoder, 0);
     o.lr_warmup_steps = 4;

@@ -1,7 +1,7 @@
 """Training with dictionary_learning's conventions against its own trainers, from the same start on the same batches: the
 first step's loss and gradients (as the optimiser gets them, without clipping), and 100 steps' losses.
 
-Its trainers run in float64. Where it computes something we do not follow (docs/TRAINING.md), it is corrected here: JumpReLU's count
+Its trainers run in float64. Where it computes something we do not follow (docs/FORMATS.md), it is corrected here: JumpReLU's count
 of latents is taken of the pre-activations.
 """
 import types
