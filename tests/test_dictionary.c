@@ -94,7 +94,7 @@ static void put(unsigned char *to, size_t *len, const void *bytes, size_t n) {
 }
 
 static void put_number(unsigned char *to, size_t *len, uint64_t v, int bytes) {
-    for (int i = 0; i < bytes; i++) to[(*len)++] = (unsigned char)(v >> 8 * i);
+    for (int i = 0; i < bytes; i++) to[(*len)++] = (unsigned char)(i < 8 ? v >> 8 * i : 0);
 }
 
 static void add_member(archive *a, const char *name, const void *bytes, size_t n, int method) {
