@@ -44,8 +44,8 @@ typedef struct {
     int checkpoint_every; /* steps, rounded up to a multiple of log_every; 0 = only at the end */
     int resume;           /* continue from DIR/trainer.safetensors when it is there */
     int keep_finished;    /* leave DIR as it is when its run has ended well (found by resume): only
-                             result.unchanged and the log are set then. A run from the start first removes cfg.json, so that
-                             one that is there is this run's */
+                             result.unchanged and the log are set then. A run from the start first removes
+                             cfg.json, so that one that is there is this run's */
 } sae_fit_opts;
 
 sae_fit_opts sae_fit_defaults(void);

@@ -1,4 +1,5 @@
-/* The frontier of sparsity and fidelity: trained SAEs as points, L0 against the explained share of the variance.
+/* The frontier of sparsity and fidelity: trained SAEs as points, L0 against the explained share of the
+ * variance.
  *
  * A point is read from the note that training leaves in an SAE's cfg.json (metadata.scalpel_training), so any
  * directories of `sae train` can be put into one picture, whenever they were trained.
