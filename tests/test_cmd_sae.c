@@ -292,7 +292,7 @@ static void bench_counts_what_an_sae_costs(void) {
     CHECK_HAS(out, "32 -> 128, f32 encoder");
     bad(SAE "bench -m " MODEL " -s " SAE_DIR " -n 0", 2, "-n must be at least 1");
     bad(SAE "bench -m " MODEL " -s " SAE_DIR " --encoder f8", 1,
-        "the encoder can be f32, bf16 or q8, not \"f8\"");
+        "the encoder can be f32, screen, bf16 or q8, not \"f8\"");
     bad(SAE "bench -m " MODEL " -s " SAE_DIR " -n 100000", 1, "context");
 }
 
