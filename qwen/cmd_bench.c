@@ -22,10 +22,9 @@ enum { READ_BYTES = 512 << 20 };
 static const double fma_time = 0.05; /* seconds of one measurement */
 
 static const char summary[] =
-    "Measures prefill of -p random tokens and decode of -n tokens: one warm-up, then --repeats runs of "
-    "each,\n"
-    "of which the medians are printed; and, in turns with them, how fast this machine reads memory and\n"
-    "multiplies and adds. Needs no tokenizer.";
+    "Measures prefill of -p random tokens and decode of -n tokens: one warm-up, then --repeats runs of\n"
+    "each, of which the medians are printed; and, in turns with them, how fast this machine reads memory\n"
+    "and multiplies and adds. Needs no tokenizer.";
 
 /* ---- What the work is made of ---- */
 

@@ -14,11 +14,10 @@
 #include <string.h>
 
 static const char summary[] =
-    "Talks. Each line of standard input is a message; the answer is printed as it is written.\n"
-    "/reset forgets the conversation, /system TEXT does too and sets the system message, /quit (or the end "
-    "of\n"
-    "the input) leaves. Sampling as in Qwen2.5's own configuration: temperature 0.7, top-k 20, top-p\n"
-    "0.8, repetition penalty 1.05.";
+    "Talks. Each line of standard input is a message; the answer is printed as it is written. /reset\n"
+    "forgets the conversation, /system TEXT does too and sets the system message, /quit (or the end of the\n"
+    "input) leaves. Sampling as in Qwen2.5's own configuration: temperature 0.7, top-k 20, top-p 0.8,\n"
+    "repetition penalty 1.05.";
 
 typedef struct {
     cmd_session s;

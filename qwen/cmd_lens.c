@@ -1,7 +1,8 @@
 /* qwen lens: the logit lens (nostalgebraist 2020): what the model would say if it stopped after each layer.
  *
- *     p_L = softmax(head · rmsnorm(resid_post_L))     L = 0 … layers-1; the last row is the model's own
- * answer
+ *     p_L = softmax(head · rmsnorm(resid_post_L))     L = 0 … layers-1
+ *
+ * The last row is the model's own answer.
  */
 #include "qwen/commands.h"
 #include "qwen/score.h"
@@ -16,9 +17,8 @@ enum { MAX_TOP = 20 };
 
 static const char summary[] =
     "Logit lens: final norm and head applied to the output of every layer, at one position of the prompt.\n"
-    "Prints each layer's likeliest next tokens; the column \"answer\" is how likely the layer finds the "
-    "token\n"
-    "that the last layer puts first.";
+    "Prints each layer's likeliest next tokens; the column \"answer\" is how likely the layer finds the\n"
+    "token that the last layer puts first.";
 
 typedef struct {
     cmd_common common;

@@ -14,10 +14,9 @@
 enum { GATHER_BYTES = 256 << 20, HOOK_NAME = 48 };
 
 static const char summary[] =
-    "Runs a prompt and writes OUT: \"tokens\" I32 [n], \"logits\" F32 [n, vocabulary], and the chosen sites "
-    "of the\n"
-    "residual stream, F32 [n, hidden], under their hook names (\"blocks.15.hook_resid_post\").\n"
-    "With --ids the directory needs no tokenizer.";
+    "Runs a prompt and writes OUT: \"tokens\" I32 [n], \"logits\" F32 [n, vocabulary], and the chosen\n"
+    "sites of the residual stream, F32 [n, hidden], under their hook names\n"
+    "(\"blocks.15.hook_resid_post\"). With --ids the directory needs no tokenizer.";
 
 /* One tensor to write. */
 typedef struct {

@@ -135,15 +135,14 @@ static void close_all(job *j) {
 }
 
 static const char summary[] =
-    "Measures decoding without and with an SAE in place of the residual stream, in turns, and prints the "
-    "medians.\n"
-    "Needs no tokenizer.";
+    "Measures decoding without and with an SAE in place of the residual stream, in turns, and prints the\n"
+    "medians. Needs no tokenizer.";
 
 int cmd_bench(int argc, char **argv) {
     job j = {.encoder = "f32", .tokens = 64, .repeats = 5, .seed = 42};
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.model_dir, "DIR", "Hugging Face model directory", 1},
-        {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAELens directory", 1},
+        {"-s", "--sae", CLI_STRING, &j.sae_dir, "SAEDIR", "SAE directory", 1},
         ENCODER_OPTION(j.encoder),
         {"-n", NULL, CLI_INT, &j.tokens, "N", "tokens a turn (64)", 0},
         {"--repeats", NULL, CLI_INT, &j.repeats, "N", "timed turns of each kind (5)", 0},

@@ -55,9 +55,8 @@ static int open_all(job *j, sae_train_opts *o, tn_err *e) {
     o->l1 = j->l1;
     o->lr = j->lr;
     o->unit_norm_decoder = 1;
-    o->screen = strcmp(j->screen, "off") == 0  ? SAE_SCREEN_OFF
-                : strcmp(j->screen, "on") == 0 ? SAE_SCREEN_ON
-                                               : SAE_SCREEN_AUTO;
+    if (!sae_screen_use_find(j->screen, &o->screen))
+        return tn_fail(e, TN_EARG, "--screen is auto, on or off, not \"%s\"", j->screen);
     o->seed = j->seed;
     sae_config cfg = {.d_in = j->rows.d, .d_sae = j->width * j->rows.d, .apply_b_dec_to_input = 1};
     sae_train_config(o, &cfg);
@@ -134,10 +133,10 @@ static int report(job *j, tn_err *e) {
     return TN_OK;
 }
 
-static const char summary[] = "sae bench-train -a ACTS [--encoder TYPE]\n"
-                              "Times a few training steps at the random start (the first is not counted), or "
-                              "with --encoder encoding and\n"
-                              "decoding of whole batches, and prints the median as JSON.";
+static const char summary[] =
+    "sae bench-train -a ACTS [--encoder TYPE]\n"
+    "Times a few training steps at the random start (the first is not counted), or with --encoder encoding\n"
+    "and decoding of whole batches, and prints the median as JSON.";
 
 int cmd_bench_train(int argc, char **argv) {
     job j = {.arch = "topk", .screen = "auto", .width = 20, .steps = 5, .batch = 4096, .k = 32, .l1 = 1};

@@ -388,17 +388,14 @@ static void close_all(job *j) {
 
 static const char summary[] =
     "Runs prompts or texts through a model and writes the residual stream, one row per selected token.\n"
-    "FILE.jsonl has one object a line: {\"prompt\": \"...\", \"label\": \"car\"}. Lines that already hold an "
-    "answer\n"
-    "(\"tokens\" or \"text\", as written by `qwen generate --jsonl`) are replayed, the others are answered "
-    "here.\n"
+    "FILE.jsonl has one object a line: {\"prompt\": \"...\", \"label\": \"car\"}. Lines that already hold\n"
+    "an answer (\"tokens\" or \"text\", as written by `qwen generate --jsonl`) are replayed, the others\n"
+    "are answered here.\n"
     "Texts are joined by <|endoftext|> and cut into windows of --ctx tokens; each window is a document.\n"
     "With several --layer, \"{layer}\" in OUT becomes the layer; without it \"-L15\" goes before the "
     "suffix.\n"
-    "Rows that outgrow one shard are written as OUT-00001.safetensors, OUT-00002.safetensors, … as they "
-    "come; "
-    "the\n"
-    "other commands open them under the name OUT.safetensors.";
+    "Rows that outgrow one shard are written as OUT-00001.safetensors, OUT-00002.safetensors, … as they\n"
+    "come; the other commands open them under the name OUT.safetensors.";
 
 int cmd_capture(int argc, char **argv) {
     job j = {

@@ -248,23 +248,20 @@ static int show(const control_settings *s, const sae_tally *tallies, tn_err *e) 
 }
 
 static const char summary[] =
-    "Does turning up a category's features move answers to it, and would other features do as well? Cases "
-    "are\n"
-    "lines {\"prompt\": \"...\", \"label\": TARGET, \"other\": OTHER}. Each is answered six times, without "
-    "chance:\n"
+    "Does turning up a category's features move answers to it, and would other features do as well? Cases\n"
+    "are lines {\"prompt\": \"...\", \"label\": TARGET, \"other\": OTHER}. Each is answered six times,\n"
+    "without chance:\n"
     "\n"
     "  original   by the model as it is\n"
     "  SAE only   with the SAE's reconstruction in its place\n"
     "  scaled     z = z * scale, and nothing added: what halving alone does\n"
     "  target     z = z * scale, and z + strength for TARGET's features\n"
-    "  random     the same with as many features drawn from those FEATURES.ids lists for no label; every "
-    "case\n"
-    "             has a draw of its own, decided by --seed and the case's number\n"
+    "  random     the same with as many features drawn from those FEATURES.ids lists for no label; every\n"
+    "             case has a draw of its own, decided by --seed and the case's number\n"
     "  other      the same with OTHER's features\n"
     "\n"
-    "An answer names the label that stands first in it (whole words, any case, plural too; \"cable car\" is "
-    "no\n"
-    "\"car\"). A case has moved when its answer names TARGET and the original answer does not.";
+    "An answer names the label that stands first in it (whole words, any case, plural too; \"cable car\"\n"
+    "is no \"car\"). A case has moved when its answer names TARGET and the original answer does not.";
 
 int cmd_control(int argc, char **argv) {
     job j = {.s = {.scale = 0.5f, .strength = 5.0f, .max_new = 24, .seed = 42},

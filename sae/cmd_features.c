@@ -283,13 +283,11 @@ static void close_all(job *j) {
 }
 
 static const char summary[] =
-    "Ranks the features of an SAE by how much they belong to a label of the captured documents.\n"
-    "AUROC is over documents: the chance that a random document of the label has a higher mean activation "
-    "than a\n"
-    "random other one. \"mean\" and \"fires\" are over tokens, inside and outside the label. \"held out\" is "
-    "the "
-    "same\n"
-    "features' AUROC on documents that had no say in choosing them (\"-\": none of that label).";
+    "Ranks the features of an SAE by how much they belong to a label of the captured documents. AUROC is\n"
+    "over documents: the chance that a random document of the label has a higher mean activation than a\n"
+    "random other one. \"mean\" and \"fires\" are over tokens, inside and outside the label. \"held out\"\n"
+    "is the same features' AUROC on documents that had no say in choosing them (\"-\": none of that\n"
+    "label).";
 
 int cmd_features(int argc, char **argv) {
     job j = {.by = "auroc"};

@@ -7,12 +7,10 @@
 #include <stdio.h>
 
 static const char SUMMARY[] =
-    "sae frontier -s DIR [-s DIR2 …] [-o FRONTIER.svg] [--csv FRONTIER.csv]\n"
-    "Draws trained SAEs into one picture: how many latents fire on a validation row (L0) and how much of "
-    "the\n"
-    "variance they explain (FVE), a line for each architecture. DIR is an SAE of `sae train`, or a "
-    "directory\n"
-    "with several, as `sae train --k 16,32,64` leaves it. The points go to stdout as a table.";
+    "sae frontier -s DIR [-s DIR2 ...] [-o FRONTIER.svg] [--csv FRONTIER.csv]\n"
+    "Draws trained SAEs into one picture: how many latents fire on a validation row (L0) and how much of\n"
+    "the variance they explain (FVE), a line for each architecture. DIR is an SAE of `sae train`, or a\n"
+    "directory with several, as `sae train --k 16,32,64` leaves it. The points go to stdout as a table.";
 
 static void print_points(const sae_frontier *f) {
     printf("%-18s %8s %8s %8s %6s  %s\n", "trained as", "latents", "L0", "FVE", "dead", "directory");

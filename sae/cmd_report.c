@@ -131,10 +131,9 @@ static void close_all(job *j) {
 }
 
 static const char summary[] =
-    "Writes one HTML page that tells the whole story of an SAE: what was recorded, what edited answers say,\n"
-    "whether controls agree, how training went, and which features belong to which category. The page needs "
-    "no\n"
-    "other file and no network. What is not given is left out.";
+    "Writes one HTML page that tells the whole story of an SAE: what was recorded, what edited answers\n"
+    "say, whether controls agree, how training went, and which features belong to which category. The page\n"
+    "needs no other file and no network. What is not given is left out.";
 
 int cmd_report(int argc, char **argv) {
     job j = {.top = 3};

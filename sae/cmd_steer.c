@@ -300,9 +300,9 @@ static void close_all(job *j) {
 }
 
 static const char summary[] =
-    "Answers prompts several times: by the model as it is (\"original\"), with every SAE's reconstruction in "
-    "its\n"
-    "place (\"SAE only\"), and once per --op with latents edited. Each SAE goes where its hook_name says.\n"
+    "Answers prompts several times: by the model as it is (\"original\"), with every SAE's reconstruction\n"
+    "in its place (\"SAE only\"), and once per --op with latents edited. Each SAE goes where its hook_name\n"
+    "says.\n"
     "\n"
     "  --op 'NAME: STATEMENTS'   NAME is the answer's heading; 'STATEMENTS' alone is headed \"edited\"\n"
     "  STATEMENTS                TARGET[@LAYER] OPERATION; ... applied from left to right\n"

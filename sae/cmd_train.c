@@ -13,28 +13,24 @@
 static const char SUMMARY[] =
     "sae train -a ACTS.safetensors -o SAEDIR\n"
     "sae train -m DIR --text FILE --layer L -o SAEDIR\n"
-    "Trains a sparse autoencoder on captured activations, or on those of a model that reads texts meanwhile "
-    "(nothing\n"
-    "is stored), and writes it in SAELens' format, with train.csv,\n"
-    "loss.svg, l1_mse.svg and trainer.safetensors (for --resume) beside it.\n"
+    "Trains a sparse autoencoder on captured activations, or on those of a model that reads texts\n"
+    "meanwhile (nothing is stored), and writes it in SAELens' format, with train.csv, loss.svg, l1_mse.svg\n"
+    "and trainer.safetensors (for --resume) beside it.\n"
     "\n"
     "--arch   relu       squared error and an L1 penalty (--l1)\n"
     "         topk       the --k largest latents of each row\n"
     "         batchtopk  --k latents a row on average; saved as jumprelu with the threshold it learnt\n"
     "         matryoshka batchtopk of which the first --widths latents are SAEs by themselves\n"
-    "         jumprelu   a threshold for each latent, learnt with a penalty on how many fire: near "
-    "--target-l0,\n"
-    "                    or --l0-penalty step or tanh with --l0\n"
+    "         jumprelu   a threshold for each latent, learnt with a penalty on how many fire: near\n"
+    "                    --target-l0, or --l0-penalty step or tanh with --l0\n"
     "         gated      gates and magnitudes, with an L1 penalty on the gates (--l1)\n"
     "\n"
     "--convention saelens or dictionary_learning trains with all defaults of that library instead of those\n"
     "below, and with its losses where they differ (docs/FORMATS.md).\n"
     "\n"
-    "--l1, --k, --target-l0 and --l0 take several values: --k 16,32,64 trains an SAE for each, on the same "
-    "rows\n"
-    "in the same order, into SAEDIR/k-16 and so on, and draws them in SAEDIR/frontier.svg (frontier.csv); "
-    "with\n"
-    "--resume those that are finished are left as they are.";
+    "--l1, --k, --target-l0 and --l0 take several values: --k 16,32,64 trains an SAE for each, on the same\n"
+    "rows in the same order, into SAEDIR/k-16 and so on, and draws them in SAEDIR/frontier.svg\n"
+    "(frontier.csv); with --resume those that are finished are left as they are.";
 
 /* ---- options of an architecture ---- */
 
@@ -97,16 +93,6 @@ static int parse_widths(const char *text, sae_train_opts *t, tn_err *e) {
     }
     return tn_fail(e, TN_EARG, "--widths %s: expected at most %d numbers of latents such as 64,256", text,
                    SAE_MAX_WIDTHS);
-}
-
-static int parse_screen(const char *name, sae_screen_use *out, tn_err *e) {
-    static const char *const names[] = {"auto", "off", "on"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(name, names[i]) != 0) continue;
-        *out = (sae_screen_use)i;
-        return TN_OK;
-    }
-    return tn_fail(e, TN_EARG, "--screen is auto, on or off, not \"%s\"", name);
 }
 
 static int parse_architecture(train_args *a, tn_err *e) {
@@ -177,7 +163,8 @@ static int train(train_args *a, tn_err *e) {
     tn_exec ex;
     int rc = cli_exec(&ex, a->threads, e);
     if (!rc) rc = parse_architecture(a, e);
-    if (!rc) rc = parse_screen(a->screen, &a->fit.train.screen, e);
+    if (!rc && !sae_screen_use_find(a->screen, &a->fit.train.screen))
+        rc = tn_fail(e, TN_EARG, "--screen is auto, on or off, not \"%s\"", a->screen);
     if (rc) return rc;
     return a->acts.count ? train_on_files(a, ex, e) : train_on_texts(a, ex, e);
 }
@@ -228,15 +215,17 @@ int cmd_train(int argc, char **argv) {
          "saelens or dictionary_learning: train as that library does (own defaults)", 0},
         {"--width", NULL, CLI_STRING, &a.width, "N|Nx",
          "latents, or a multiple of the activations' width (20x)", 0},
-        {"--l1", NULL, CLI_STRING, &a.l1.text, "X[,X…]", "relu, gated: coefficient of the L1 penalty (1)", 0},
-        {"--k", NULL, CLI_STRING, &a.k.text, "N[,N…]", "topk, batchtopk, matryoshka: latents a row (32)", 0},
-        {"--widths", NULL, CLI_STRING, &a.widths, "N,N…",
+        {"--l1", NULL, CLI_STRING, &a.l1.text, "X[,X...]", "relu, gated: coefficient of the L1 penalty (1)",
+         0},
+        {"--k", NULL, CLI_STRING, &a.k.text, "N[,N...]", "topk, batchtopk, matryoshka: latents a row (32)",
+         0},
+        {"--widths", NULL, CLI_STRING, &a.widths, "N,N...",
          "matryoshka: latents of the nested SAEs (1/16, 1/8, 1/4, 1/2 of all)", 0},
         {"--aux", NULL, CLI_FLOAT, &a.aux, "X",
-         "topk, batchtopk, matryoshka: coefficient of AuxK, by which dead latents learn the error (1)", 0},
-        {"--target-l0", NULL, CLI_STRING, &a.target_l0.text, "X[,X…]", "jumprelu: how many shall fire (32)",
+         "topk, batchtopk, matryoshka: AuxK's coefficient, by which dead latents learn the error (1)", 0},
+        {"--target-l0", NULL, CLI_STRING, &a.target_l0.text, "X[,X...]", "jumprelu: how many shall fire (32)",
          0},
-        {"--l0", NULL, CLI_STRING, &a.l0.text, "X[,X…]", "jumprelu: coefficient of the L0 penalty (1)", 0},
+        {"--l0", NULL, CLI_STRING, &a.l0.text, "X[,X...]", "jumprelu: coefficient of the L0 penalty (1)", 0},
         {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
          "jumprelu: quadratic, mean, step or tanh (quadratic)", 0},
         {"--threshold", NULL, CLI_FLOAT, &a.threshold, "X", "jumprelu: thresholds at the start (0.01)", 0},
@@ -258,7 +247,7 @@ int cmd_train(int argc, char **argv) {
         {"--buffer", NULL, CLI_INT, &a.buffer, "ROWS",
          "most rows in memory; more than that pass through a shuffle buffer (1 GiB of them)", 0},
         {"--free-decoder", NULL, CLI_FLAG, &a.free_decoder, NULL,
-         "decoder rows of any length, which penalties and ranks are weighted by (SAELens); else 1", 0},
+         "decoder rows of any length, which weighs penalties and ranks (SAELens); else length 1", 0},
         {"--no-scale", NULL, CLI_FLAG, &a.no_scale, NULL, "train on the activations as they are", 0},
         {"--no-center", NULL, CLI_FLAG, &a.no_center, NULL, "start with b_dec = 0 instead of the mean", 0},
         {"--start-bias", NULL, CLI_FLOAT, &a.fit.start_bias, "X",
@@ -277,9 +266,7 @@ int cmd_train(int argc, char **argv) {
          "continue from the checkpoint in DIR (see --checkpoint-every)", 0},
         {"--seed", NULL, CLI_U64, &t->seed, "N", "of the start, the split and the shuffling (42)", 0},
         {"--screen", NULL, CLI_STRING, &a.screen, "MODE",
-         "find active latents with an 8-bit copy of the encoder, which changes no bit: auto (where it is "
-         "faster), on, off",
-         0},
+         "find active latents in 8 bits, which changes no bit: auto (where it is faster), on or off", 0},
         {"--threads", NULL, CLI_INT, &a.threads, "N", "0 = one per core", 0},
         {0}};
     int n_positional = 0,

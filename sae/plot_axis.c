@@ -63,13 +63,13 @@ static void log_ticks(sae_axis *a, int widen, int wanted) {
         a->lo = mark_125(first);
         a->hi = mark_125(last);
     }
+    if (mark_125(first) < a->lo / 1.0001) first++;
+    if (mark_125(last) > a->hi * 1.0001) last--;
     int decades = (last - first) / 3;
     int stride = decades > wanted ? (decades + wanted - 1) / wanted : 1;
     for (int i = first; i <= last; i++) {
         int is_power = i % 3 == 0;
-        if (last - first > 7 && !(is_power && (i / 3) % stride == 0)) continue;
-        double v = mark_125(i);
-        if (v >= a->lo / 1.0001 && v <= a->hi * 1.0001) add_tick(a, v);
+        if (last - first <= 7 || (is_power && (i / 3) % stride == 0)) add_tick(a, mark_125(i));
     }
     a->digits = -1;
 }

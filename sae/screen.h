@@ -11,9 +11,10 @@
  *   (1) |x·w - x~·w~| = |(x - x~)·w + x~·(w - w~)| <= |x - x~| |w| + |x~| |w - w~|        (Cauchy-Schwarz)
  *
  *   (2) matmul_q8 sums G groups of columns. The integer sum I_g of a group is exact; converting it,
- * multiplying the two scales and adding (fused or not) round at most four times, and a term passes through at
- * most G additions: the error is below (G + 4) u sum_g |I_g| s_g t_g, and sum_g |I_g| s_g t_g <= sum_k |x~_k
- * w~_k| <= |x~| |w~| <= |x~| (|w| + |w - w~|).
+ *       multiplying the two scales s_g t_g and adding (fused or not) round at most four times, and a term
+ *       passes through at most G additions. So the error is below (G + 4) u sum_g |I_g| s_g t_g, where
+ *
+ *         sum_g |I_g| s_g t_g <= sum_k |x~_k w~_k| <= |x~| |w~| <= |x~| (|w| + |w - w~|)
  *
  *   (3) matmul_f32 adds D products in 16 lanes and folds these in 4 steps (kernels_tier.h): a product passes
  *       through at most D/16 + 1 + 4 additions and its own rounding, so |p - x·w| <= (D/16 + 8) u |x| |w|.

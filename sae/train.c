@@ -49,6 +49,16 @@ int sae_train_kind_find(const char *name, sae_train_kind *out) {
     return 1;
 }
 
+int sae_screen_use_find(const char *name, sae_screen_use *out) {
+    static const char *const names[] = {"auto", "off", "on"}; /* in the type's order */
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *out = (sae_screen_use)i;
+        return 1;
+    }
+    return 0;
+}
+
 int sae_train_ranks(const sae_train_opts *o) {
     return archs[o->arch]->auxk;
 }

@@ -3,9 +3,8 @@
  *     loss = mean_b [ sum_d (x̂ - x)^2 ] + lambda(t) * penalty + aux      mean over the batch's rows
  *
  * penalty and aux are the architecture's: train_relu.c, train_topk.c, train_jumprelu.c, train_gated.c,
- * train_matryoshka.c. Where
- * they weigh a latent it is by w_i = |W_dec[i]|, which is 1 with a unit-norm decoder (dictionary_learning;
- * the experiment).
+ * train_matryoshka.c. Where they weigh a latent it is by w_i = |W_dec[i]|, which is 1 with a unit-norm
+ * decoder (dictionary_learning; the experiment).
  *
  * Adam without weight decay. With unit_norm_decoder the gradient's component along each decoder row is
  * removed before the step and the rows are scaled back to length 1 after it (Bricken et al. 2023, "Towards
@@ -39,10 +38,11 @@ typedef enum { SAE_L0_STEP, SAE_L0_QUADRATIC, SAE_L0_TANH, SAE_L0_MEAN } sae_l0_
  *                            SAELens 6.54                     dictionary_learning 0.1.0
  *     lr in warm-up          lr (t+1) / warmup                lr t / warmup: the first step changes nothing
  *     AuxK                   signed values, · n_dead / (D/2)  positive ones, divided by the error's variance
- *     dead                   silent for dead_window steps     … dead_window rows, those of this batch
- * included Gated's auxiliary      teaches the decoder too          not the decoder Matryoshka levels weigh 1
- * 1 / levels^2 BatchTopK's threshold  from 0, without bias here        the first batch after threshold_start
- * begins it
+ *     dead                   silent for dead_window steps     … for dead_window rows, this batch's too
+ *     Gated's auxiliary      teaches the decoder too          does not
+ *     Matryoshka's levels    weigh 1                          weigh 1 / levels^2
+ *     BatchTopK's threshold  average from 0; here with the    average that begins with the first batch
+ *                            start's bias taken out           after threshold_start
  */
 typedef enum { SAE_SAELENS, SAE_DICTIONARY_LEARNING } sae_convention;
 
@@ -63,10 +63,9 @@ typedef struct {
     uint64_t seed;
 
     /* TopK, BatchTopK and Matryoshka */
-    float k;   /* latents a row; but for TopK it may have a fraction */
-    float aux; /* coefficient of AuxK */
-    float
-        threshold_lr; /* BatchTopK, Matryoshka: share of the newest batch in the threshold's moving average */
+    float k;            /* latents a row; but for TopK it may have a fraction */
+    float aux;          /* coefficient of AuxK */
+    float threshold_lr; /* BatchTopK, Matryoshka: the newest batch's share in the threshold's average */
 
     /* JumpReLU */
     sae_l0_penalty l0_penalty;
@@ -87,6 +86,8 @@ typedef struct {
 
 /* "relu", "topk", "batchtopk", "jumprelu", "gated", "matryoshka" ("standard" is relu); 1 when known. */
 int sae_train_kind_find(const char *name, sae_train_kind *out);
+/* "auto", "off", "on"; 1 when known. */
+int sae_screen_use_find(const char *name, sae_screen_use *out);
 /* 1: TopK, BatchTopK or Matryoshka, whose decoder rows get length 1 in the end (sae_train_finish). */
 int sae_train_ranks(const sae_train_opts *o);
 /* The SAE that such a training works on: fills the architecture's fields of cfg. */

@@ -1,10 +1,13 @@
 /* The backward half of a training step. With e = x̂ - x, G = (2/n) e, lambda the penalty's coefficient, for
  * every latent i and the rows b of its list:
  *
- *     dz_bi      = G_b · W_dec[i] + what the penalty adds       (the architecture's: train_ARCH.c)
- *     dW_dec[i]  = sum_b z_bi G_b                               (+ d|W_dec[i]| W_dec[i] / |W_dec[i]| where
- * the loss has the row's length in it) dW_enc[i]  = sum_b dpre_bi xin_b db_dec     = sum_b G_b  - sum_i
- * (sum_b dpre_bi) W_enc[i]  (second sum: xin = x - b_dec)
+ *     dz_bi     = G_b · W_dec[i] + what the penalty adds, and from it dpre_bi (train_ARCH.c)
+ *     dW_dec[i] = sum_b z_bi G_b   + d|W_dec[i]| W_dec[i] / |W_dec[i]|
+ *     dW_enc[i] = sum_b dpre_bi xin_b
+ *     db_dec    = sum_b G_b        - sum_i (sum_b dpre_bi) W_enc[i]
+ *
+ * The term with d|W_dec[i]| is there where the loss has the row's length in it, the last one where
+ * xin = x - b_dec.
  *
  * With a unit-norm decoder the part of dW_dec[i] along W_dec[i] is taken out: it would only change the
  * length that the update restores anyway.

@@ -1,7 +1,9 @@
 /* The schedules and the parameter update: clipped gradient -> Adam -> decoder rows back to length 1.
  *
- *     lr(t) = lr · min((t+1) / warmup, 1) (dictionary_learning: t / warmup), over the last `decay` of `total`
- * steps · (total - t) / decay l1(t) = l1 · min(t / warmup, 1)
+ *     lr(t) = lr · min((t+1) / warmup, 1) · min((total - t) / decay, 1)
+ *     l1(t) = l1 · min(t / warmup, 1)
+ *
+ * each with a warmup of its own; dictionary_learning has t instead of t+1.
  *
  * Adam runs over every parameter at every step, also where the gradient is zero: the moments decay and keep
  * moving a latent for a while after it has last fired, as in a dense implementation.

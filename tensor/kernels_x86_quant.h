@@ -26,10 +26,11 @@
  * second cache while all rows of x pass by, and its totals wait in y for the next chunk.
  *
  *     blocks      columns 0 … CHUNK-1   CHUNK … 2 CHUNK-1
- *     0, 1, 2     chunk 0               chunk 1              …      while the tiles of one chunk compute,
- * they 3, 4, 5     chunk c               chunk c+1            …      ask for the weights of the next
+ *     0, 1, 2     chunk 0               chunk 1              …
+ *     3, 4, 5     chunk c               chunk c+1            …
  *
- * Every tile asks for its share, so that memory works all the time: with one row of x or a few that decides.
+ * While the tiles of one chunk compute they ask for the weights of the next, each for its share, so that
+ * memory works all the time: with one row of x or a few that decides.
  */
 #ifndef TENSOR_KERNELS_X86_QUANT_H
 #define TENSOR_KERNELS_X86_QUANT_H

@@ -250,6 +250,7 @@ static void round_ticks(void) {
     CHECK_STR(ticks(1e-5, 5e-5, 0, 0), "10⁻⁵ 2·10⁻⁵ 3·10⁻⁵ 4·10⁻⁵ 5·10⁻⁵ ");
     CHECK_STR(ticks(0.3, 40, 1, 1), "0.2 0.5 1 2 5 10 20 50 ");
     CHECK_STR(ticks(0.3, 40, 1, 0), "0.5 1 2 5 10 20 ");
+    CHECK_STR(ticks(4, 504, 1, 0), "5 10 20 50 100 200 500 ");
     CHECK_STR(ticks(1e-4, 1, 1, 0), "10⁻⁴ 0.001 0.01 0.1 1 ");
     CHECK_STR(ticks(1e-12, 1, 1, 0), "10⁻¹² 10⁻⁹ 10⁻⁶ 0.001 1 ");
     CHECK_STR(ticks(1, 3, 1, 0), "1 1.5 2 2.5 3 ");
