@@ -170,9 +170,22 @@ static int read_shard(capture_out *o, out_layer *l, int number, tn_err *e) {
     return rc;
 }
 
+/* Makes the directory a file goes to: that it is missing should not be found out when all is computed. */
+static int make_parent(const char *path, tn_err *e) {
+    char dir[1024];
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path) return TN_OK;
+    snprintf(dir, sizeof dir, "%.*s", (int)(slash - path), path);
+    return tn_make_dirs(dir, e);
+}
+
 int capture_out_begin(capture_out *o, int resume, size_t *done, tn_err *e) {
     char path[1024];
     *done = 0;
+    for (int i = 0; i < o->n_layers; i++) {
+        int rc = make_parent(o->layers[i].path, e);
+        if (rc) return rc;
+    }
     for (int number = 1;; number++) {
         for (int i = 0; i < o->n_layers; i++) {
             int rc = sae_shard_path(path, sizeof path, o->layers[i].path, number, e);

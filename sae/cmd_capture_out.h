@@ -40,8 +40,9 @@ typedef struct {
     int complete;     /* the last shard is there already */
 } capture_out;
 
-/* Looks for shards of an earlier capture. With resume it is continued: *done is how many documents they hold
- * (all of them are there when `complete`); TN_EARG when it was another capture. Without, shards are refused.
+/* Makes the directories of the files and looks for shards of an earlier capture. With resume it is continued:
+ * *done is how many documents they hold (all of them are there when `complete`); TN_EARG when it was another
+ * capture. Without, shards are refused.
  */
 int capture_out_begin(capture_out *o, int resume, size_t *done, tn_err *e);
 /* Takes the next document, whose text becomes the output's, and moves its rows (rows[i] for layer i) into it.

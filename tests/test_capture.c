@@ -125,10 +125,10 @@ static void prompts_in_shards(void) {
 
 static void filters_are_recorded(void) {
     sae_acts all, some;
-    good(CAPTURE "--layer 1 -o " DIR "/bos.safetensors --bos '<|endoftext|>'" TEXT);
+    good(CAPTURE "--layer 1 -o " DIR "/new/place/bos.safetensors --bos '<|endoftext|>'" TEXT);
     good(CAPTURE "--layer 1 --skip-first --max-norm 1.1 -o " DIR
                  "/some.safetensors --bos '<|endoftext|>'" TEXT);
-    if (!open_acts(&all, DIR "/bos.safetensors")) return;
+    if (!open_acts(&all, DIR "/new/place/bos.safetensors")) return;
     CHECK_INT(all.files.prepend_bos, 1);
     for (size_t r = 0; r < all.n; r += 16) CHECK_INT(all.tokens[r], all.tokens[0]);
     CHECK(all.tokens[1] != all.tokens[17] || all.tokens[2] != all.tokens[18]);
