@@ -16,7 +16,7 @@ class Config(c.Structure):
     _fields_ = [("d_in", c.c_int), ("d_sae", c.c_int), ("apply_b_dec_to_input", c.c_int),
                 ("architecture", c.c_int), ("k", c.c_int), ("rescale_acts_by_decoder_norm", c.c_int),
                 ("trained_as", c.c_char * 24), ("model_name", c.c_char * 128), ("hook_name", c.c_char * 64),
-                ("context_size", c.c_int)]
+                ("context_size", c.c_int), ("prepend_bos", c.c_int)]
 
 
 class Mat(c.Structure):
