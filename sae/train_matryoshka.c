@@ -34,10 +34,11 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
         sae_piece level = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, 0, place};
         size_t b1 = level.b1;
         for (int l = 0; l < inner; l++) {
-            float *err = t->level_err + (size_t)l * matrix; /* [n, D] */
+            float *err = t->level_err + (size_t)l * matrix;      /* [n, D] */
+            const float *narrower = l > 0 ? err - matrix : NULL; /* [n, D] the level before */
             for (size_t b = b0; b < b1; b++)
                 for (size_t k = b * d; k < (b + 1) * d; k++)
-                    err[k] = l > 0 ? err[k - matrix] : t->model->b_dec[k - b * d] - t->x[k];
+                    err[k] = narrower ? narrower[k] : t->model->b_dec[k - b * d] - t->x[k];
             level.i1 = (size_t)t->opts.widths[l];
             sae_train_decode(t, &level, NULL, err, NULL);
             level.i0 = level.i1;
