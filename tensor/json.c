@@ -256,9 +256,11 @@ static int check_value(checker *c) {
     }
 }
 
-/* Checks the whole document of c; its root is found in *root. */
-static int parse(checker *c, tn_json *root, tn_err *e) {
-    if (c->p == c->end) return tn_fail(e, TN_EFORMAT, "bad JSON: the text is empty");
+/* Checks a whole document; its root is found in *root. text may be NULL when it is empty. */
+static int parse(checker *c, const char *text, size_t len, tn_json *root, tn_err *e) {
+    if (len == 0) return tn_fail(e, TN_EFORMAT, "bad JSON: the text is empty");
+    c->begin = c->p = text;
+    c->end = text + len;
     const char *begin = skip_space(c->p, c->end);
     int ok = check_value(c);
     const char *after = c->p;
@@ -272,16 +274,16 @@ static int parse(checker *c, tn_json *root, tn_err *e) {
 }
 
 int tn_json_parse(tn_json *out, const char *text, size_t len, tn_err *e) {
-    checker c = {.begin = text, .p = text, .end = text + len};
-    return parse(&c, out, e);
+    checker c = {0};
+    return parse(&c, text, len, out, e);
 }
 
 int tn_json_parse_members(tn_json *values, const tn_json_path *paths, int n, const char *text, size_t len,
                           tn_err *e) {
-    checker c = {.begin = text, .p = text, .end = text + len, .paths = paths, .values = values, .n_paths = n};
+    checker c = {.paths = paths, .values = values, .n_paths = n};
     for (int i = 0; i < n; i++) values[i] = (tn_json){TN_JSON_NONE, NULL, 0};
     tn_json root;
-    return parse(&c, &root, e);
+    return parse(&c, text, len, &root, e);
 }
 
 /* ---- Walking checked text ---- */
