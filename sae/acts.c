@@ -3,9 +3,10 @@
 
 #include "sae/numbers.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { PIECE = 256 }; /* rows read at a time */
 
 /* The string under `key` as an owned NUL-terminated copy, "" when there is none. NULL without memory. */
 static char *take_string(tn_json obj, const char *key) {
@@ -37,18 +38,23 @@ static int read_docs(sae_acts *a, const sae_shard *s, tn_err *e) {
     return rc;
 }
 
-static int check_finite(const sae_acts *a, const sae_shard *s, float *row /* [d] */, tn_err *e) {
-    for (size_t r = 0; r < s->n; r++) {
-        sae_shards_row(&a->files, s->first_row + r, row);
-        for (int k = 0; k < a->d; k++)
-            if (!isfinite(row[k]))
-                return tn_fail(e, TN_ENUM, "%s: activations: row %zu column %d is %g", s->path, r, k,
-                               (double)row[k]);
+/* Reads every row once, as a training run does: rows that are not finite are refused, and none of them stays
+ * in memory. */
+static int check_finite(sae_acts *a, tn_err *e) {
+    const sae_source rows = sae_shards_source(&a->files);
+    uint32_t ids[PIECE];
+    float *piece = malloc(PIECE * (size_t)a->d * sizeof *piece); /* [PIECE, d] */
+    int rc = piece ? TN_OK : tn_fail(e, TN_ENOMEM, "%s: no memory for %d rows", rows.name, PIECE);
+    for (uint32_t first = 0, n; first < rows.rows && !rc; first += n) {
+        n = rows.rows - first < PIECE ? rows.rows - first : PIECE;
+        for (uint32_t i = 0; i < n; i++) ids[i] = first + i;
+        rc = rows.read(rows.ctx, ids, n, piece, NULL, e);
     }
-    return TN_OK;
+    free(piece);
+    return rc;
 }
 
-static int copy_files(sae_acts *a, float *row /* [d] */, tn_err *e) {
+static int copy_files(sae_acts *a, tn_err *e) {
     for (size_t i = 0; i < a->files.count; i++) {
         const sae_shard *s = &a->files.at[i];
         sae_read_ints(a->tokens + s->first_row, s->tokens, s->n);
@@ -56,7 +62,7 @@ static int copy_files(sae_acts *a, float *row /* [d] */, tn_err *e) {
         sae_read_ints(a->pos + s->first_row, s->pos, s->n);
         for (size_t r = 0; r < s->n; r++) a->doc[s->first_row + r] += (int32_t)s->first_doc;
         int rc = read_docs(a, s, e);
-        if (!rc) rc = check_finite(a, s, row, e);
+        tn_st_release_all(s->file);
         if (rc) return rc;
     }
     return TN_OK;
@@ -77,14 +83,13 @@ int sae_acts_open(sae_acts *out, const char *path, tn_err *e) {
     out->doc = malloc(n * sizeof *out->doc);
     out->pos = malloc(n * sizeof *out->pos);
     out->docs = calloc(f->docs ? f->docs : 1, sizeof *out->docs);
-    float *row = malloc((size_t)f->d * sizeof *row);
     if (f->docs > INT32_MAX)
         rc = tn_fail(e, TN_EUNSUP, "%s: %zu documents", path, f->docs);
-    else if (!out->tokens || !out->doc || !out->pos || !out->docs || !row)
+    else if (!out->tokens || !out->doc || !out->pos || !out->docs)
         rc = tn_fail(e, TN_ENOMEM, "%s: no memory for the columns of %zu rows", path, n);
     else
-        rc = copy_files(out, row, e);
-    free(row);
+        rc = copy_files(out, e);
+    if (!rc) rc = check_finite(out, e);
     if (rc) sae_acts_close(out);
     return rc;
 }

@@ -48,6 +48,7 @@ static int open_all(job *j, sae_train_opts *o, tn_err *e) {
     int code = cli_exec(&j->exec, j->threads, e);
     if (!code) code = sae_acts_open(&j->rows, j->acts, e);
     if (code) return code;
+    if (j->rows.n == 0) return tn_fail(e, TN_EARG, "%s: 0 rows of activations", j->acts);
     if (!sae_train_kind_find(j->arch, &o->arch))
         return tn_fail(e, TN_EARG, "there is no architecture \"%s\"", j->arch);
     o->batch = j->batch;

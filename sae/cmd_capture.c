@@ -5,12 +5,8 @@
  * prefill, which gives the same bits as decoding did. Other prompts are answered here. Texts are cut into
  * windows of tokens, each of which is a document.
  */
-#include "qwen/batch.h"
-#include "sae/attach.h"
+#include "sae/cmd_capture_note.h"
 #include "sae/cmd_capture_out.h"
-#include "sae/cmd_texts.h"
-#include "sae/commands.h"
-#include "tensor/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,36 +23,26 @@ typedef struct {
 
 /* A document that is finished and waits for earlier ones. */
 typedef struct {
-    char *text;             /* NULL: not finished */
+    int finished;
+    sae_doc doc;
     sae_acts_builder *rows; /* [n_layers] */
 } held_doc;
 
 typedef struct {
-    const char *model, *prompts_path, *out, *site_name, *positions_name, *dtype_name, *system;
+    const char *model, *out, *site_name, *positions_name, *dtype_name;
     cli_strings layer_names;
-    texts_opts text_opts;
     qwen_sampling sampling;
-    int max_new, raw, threads, batch, shard_rows, resume;
+    int threads, batch, shard_rows, resume;
+    capture_docs docs;
     /* from here on: checked and opened */
     qwen_site site;
-    sae_positions positions;
     tap_layer layers[MAX_LAYERS];
     int n_layers;
     writer w;
-    text_windows texts;   /* with --text: the documents are its windows, */
-    qwen_prompts prompts; /* else prompts */
-    size_t count;         /* documents */
-    size_t first;         /* those before are in earlier shards */
-    size_t next;          /* those before are in the output */
-    tok_ids *prompt_ids;  /* [prompts.count] */
-    tok_ids *answer_ids;  /* [prompts.count] known beforehand */
-    qwen_item *items;     /* [count] */
-    held_doc *held;       /* [count] */
+    size_t next;    /* documents before are in the output */
+    held_doc *held; /* [docs.room] of the stretch */
+    capture_note note;
     capture_out output;
-    tn_pair extra[16]; /* metadata of the files */
-    size_t n_extra;
-    tn_buf sampling_text, paths_text;
-    char count_text[24], ctx_text[24], norm_text[32];
     cli_progress progress;
 } job;
 
@@ -74,27 +60,28 @@ static int layer_path(char *dst, size_t cap, const char *out, int layer, int sev
 }
 
 static int check_options(job *j, tn_err *e) {
+    capture_docs *d = &j->docs;
     if (!qwen_site_from_name(j->site_name, &j->site))
         return tn_fail(
             e, TN_EARG,
             "--site: there is no site \"%s\" (resid_pre, attn_out, resid_mid, mlp_out, resid_post)",
             j->site_name);
-    if (!j->positions_name) j->positions_name = j->prompts_path ? "generated" : "all";
-    if (!sae_positions_parse(j->positions_name, &j->positions))
+    if (!j->positions_name) j->positions_name = d->prompts_path ? "generated" : "all";
+    if (!sae_positions_parse(j->positions_name, &d->positions))
         return tn_fail(e, TN_EARG, "--positions is generated, prompt or all, not \"%s\"", j->positions_name);
     if (strcmp(j->dtype_name, "f32") != 0 && strcmp(j->dtype_name, "bf16") != 0)
         return tn_fail(e, TN_EARG, "--dtype is f32 or bf16, not \"%s\"", j->dtype_name);
     j->output.dtype = strcmp(j->dtype_name, "f32") == 0 ? TN_F32 : TN_BF16;
-    int code = texts_check(&j->text_opts, e);
+    int code = texts_check(&d->text_opts, e);
     if (code) return code;
-    if (!!j->prompts_path == (j->text_opts.paths.count > 0))
+    if (!!d->prompts_path == (d->text_opts.paths.count > 0))
         return tn_fail(e, TN_EARG, "give either --prompts FILE.jsonl or --text FILE");
-    if (!j->prompts_path && j->positions != SAE_POS_ALL)
+    if (!d->prompts_path && d->positions != SAE_POS_ALL)
         return tn_fail(e, TN_EARG, "--text has no prompt: --positions can only be all");
-    if (!j->prompts_path && (j->raw || j->system))
+    if (!d->prompts_path && (d->raw || d->system))
         return tn_fail(e, TN_EARG, "--text has no prompt: --raw and --system go with --prompts");
     if (j->shard_rows < 0) return tn_fail(e, TN_EARG, "--shard must be at least 1");
-    if (j->max_new < 1) return tn_fail(e, TN_EARG, "-n must be at least 1");
+    if (d->max_new < 1) return tn_fail(e, TN_EARG, "-n must be at least 1");
     if (j->batch < 0) return tn_fail(e, TN_EARG, "--batch must be at least 1");
     for (int i = 0; i < j->layer_names.count; i++) {
         char *end;
@@ -112,76 +99,6 @@ static int check_options(job *j, tn_err *e) {
     return qwen_sampling_check(&j->sampling, e);
 }
 
-/* Puts the document's place before the error. */
-static int fail_at(const job *j, size_t index, int code, tn_err *e) {
-    char where[1100];
-    if (j->prompts_path)
-        snprintf(where, sizeof where, "%s: line %zu", j->prompts_path, j->prompts.items[index].line);
-    else
-        snprintf(where, sizeof where, "window %zu", index + 1);
-    return tn_fail_in(e, code, where);
-}
-
-/* ---- Documents ---- */
-
-static int make_room(job *j, size_t count, tn_err *e) {
-    j->count = count;
-    j->items = calloc(count, sizeof *j->items);
-    j->held = calloc(count, sizeof *j->held);
-    return j->items && j->held ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory for %zu documents", count);
-}
-
-/* What is to be done with each prompt; the answers come later, when the context is known. */
-static int read_prompts(job *j, size_t *longest, tn_err *e) {
-    int code = qwen_prompts_read(&j->prompts, j->prompts_path, e);
-    if (code) return code;
-    size_t count = j->prompts.count, room = (size_t)j->max_new;
-    if (count == 0) return tn_fail(e, TN_EFORMAT, "%s: there is no prompt", j->prompts_path);
-    if ((code = make_room(j, count, e))) return code;
-    j->prompt_ids = calloc(count, sizeof *j->prompt_ids);
-    j->answer_ids = calloc(count, sizeof *j->answer_ids);
-    if (!j->prompt_ids || !j->answer_ids) return tn_fail(e, TN_ENOMEM, "out of memory");
-    code = encode_prompts(&j->w, &j->prompts, j->raw, j->system, j->prompt_ids, longest, e);
-    for (size_t i = 0; i < count && !code; i++) {
-        const qwen_prompt *p = &j->prompts.items[i];
-        j->items[i].replay = p->tokens || p->text || j->positions == SAE_POS_PROMPT;
-        code = known_answer(&j->w, p, &j->answer_ids[i], e);
-        if (j->answer_ids[i].len > room) room = j->answer_ids[i].len;
-    }
-    *longest += room;
-    return code;
-}
-
-static int read_texts(job *j, size_t *longest, tn_err *e) {
-    int limit = qwen_max_context(j->w.text.model);
-    int code = texts_read(&j->texts, &j->text_opts, j->w.text.tok, e);
-    if (code) return code;
-    *longest = j->texts.ctx;
-    if (*longest > (size_t)limit)
-        return tn_fail(e, TN_ECTX, "windows of %zu tokens do not fit in the model's context of %d", *longest,
-                       limit);
-    return make_room(j, j->texts.windows, e);
-}
-
-/* Fills in the tokens of prompt and answer that go through the model; a window is a prompt without an answer.
- */
-static int set_item(job *j, size_t index, tn_err *e) {
-    qwen_item *item = &j->items[index];
-    if (j->prompts_path) {
-        const tok_ids *prompt = &j->prompt_ids[index], *answer = &j->answer_ids[index];
-        item->prompt = prompt->data;
-        item->n_prompt = (int)prompt->len;
-        item->answer = answer->data;
-        item->n_answer = (int)writer_fed(&j->w, prompt, answer);
-        item->seed = qwen_item_seed(j->sampling.seed, index);
-    } else {
-        *item =
-            (qwen_item){.prompt = texts_window(&j->texts, index), .n_prompt = (int)j->texts.ctx, .replay = 1};
-    }
-    int code = qwen_item_check(j->w.state, item, e);
-    return code ? fail_at(j, index, code, e) : TN_OK;
-}
-
 /* ---- Preparation ---- */
 
 /* Hangs a capture on every layer. */
@@ -194,146 +111,85 @@ static int listen(job *j, tn_err *e) {
         size_t bytes = sae_capture_bytes(hidden, o->sequences, o->context); /* no document has more rows */
         l->block = bytes ? malloc(bytes) : NULL;
         if (!l->block) return tn_fail(e, TN_ENOMEM, "out of memory");
-        int code =
-            sae_capture_init(&l->capture, j->positions, hidden, o->sequences, o->context, l->block, bytes, e);
+        int code = sae_capture_init(&l->capture, j->docs.positions, hidden, o->sequences, o->context,
+                                    l->block, bytes, e);
         if (code) return code;
-        l->capture.skip_first = j->text_opts.skip_first;
+        l->capture.skip_first = j->docs.text_opts.skip_first;
         hooks[i] = (qwen_hook){j->site, l->layer, l->layer, sae_capture_hook, &l->capture};
     }
     return qwen_set_hooks(j->w.state, hooks, j->n_layers, e);
-}
-
-static void add_extra(job *j, const char *key, const char *value) {
-    j->extra[j->n_extra++] = (tn_pair){key, value};
-}
-
-/* How the texts came about, as a JSON object. */
-static void describe_sampling(job *j) {
-    tn_json_out w = tn_json_writer(&j->sampling_text, 0);
-    tn_json_begin_object(&w);
-    tn_json_key(&w, "max_new");
-    tn_json_put_i64(&w, j->max_new);
-    qwen_sampling_put(&w, &j->sampling);
-    tn_json_end_object(&w);
-}
-
-static void describe_prompts(job *j) {
-    size_t written_here = 0;
-    for (size_t i = 0; i < j->count; i++)
-        written_here += !j->prompts.items[i].tokens && !j->prompts.items[i].text;
-    add_extra(j, "prompts_file", j->prompts_path);
-    /* Replayed stories were sampled elsewhere: their settings are not ours to claim. */
-    if (!written_here || j->positions == SAE_POS_PROMPT) return;
-    describe_sampling(j);
-    add_extra(j, "sampling", j->sampling_text.data);
-}
-
-static void describe_texts(job *j) {
-    tn_json_out w = tn_json_writer(&j->paths_text, 0);
-    tn_json_begin_array(&w);
-    for (int i = 0; i < j->text_opts.paths.count; i++) tn_json_puts(&w, j->text_opts.paths.items[i]);
-    tn_json_end_array(&w);
-    snprintf(j->ctx_text, sizeof j->ctx_text, "%zu", j->texts.ctx);
-    snprintf(j->count_text, sizeof j->count_text, "%zu", j->texts.tokens.len);
-    add_extra(j, "text_files", j->paths_text.data);
-    add_extra(j, "text_tokens", j->count_text);
-    add_extra(j, "context_size", j->ctx_text);
-    add_extra(j, "prepend_bos", j->text_opts.bos ? "true" : "false");
-    if (j->text_opts.bos) add_extra(j, "bos_token", j->text_opts.bos);
 }
 
 /* The metadata, and the files. */
 static int open_output(job *j, tn_err *e) {
     capture_out *o = &j->output;
     size_t hidden = (size_t)qwen_model_config(j->w.text.model)->hidden;
-    add_extra(j, "positions", sae_positions_name(j->positions));
-    if (j->prompts_path)
-        describe_prompts(j);
-    else
-        describe_texts(j);
-    if (j->text_opts.skip_first) add_extra(j, "skip_first", "true");
-    if (j->text_opts.max_norm > 0) {
-        snprintf(j->norm_text, sizeof j->norm_text, "%.9g", (double)j->text_opts.max_norm);
-        add_extra(j, "max_norm", j->norm_text);
-    }
-    if (j->sampling_text.failed || j->paths_text.failed) return tn_fail(e, TN_ENOMEM, "out of memory");
+    int code = capture_note_make(&j->note, &j->docs, &j->sampling, e);
+    if (code) return code;
     o->model_name = qwen_model_name(j->w.text.model);
-    o->max_norm = j->text_opts.max_norm;
-    o->extra = j->extra;
-    o->n_extra = j->n_extra;
+    o->max_norm = j->docs.text_opts.max_norm;
+    o->extra = j->note.pairs;
+    o->n_extra = j->note.n;
     o->shard_rows = j->shard_rows ? (size_t)j->shard_rows : SHARD_BYTES / hidden / tn_dtype_size(o->dtype);
     for (int i = 0; i < j->n_layers; i++) {
         o->layers[i].rows.d = (int)hidden;
         qwen_hook_name(o->layers[i].hook, sizeof o->layers[i].hook, j->layers[i].layer, j->site);
     }
-    int code = capture_out_begin(o, j->resume, &j->first, e);
-    if (!code && j->first > j->count)
-        code = tn_fail(e, TN_EARG, "the shards hold %zu documents, there are only %zu", j->first, j->count);
-    j->next = j->first;
+    code = capture_out_begin(o, j->resume, &j->next, e);
+    if (!code && j->next > j->docs.count)
+        code =
+            tn_fail(e, TN_EARG, "the shards hold %zu documents, there are only %zu", j->next, j->docs.count);
     return code;
 }
 
-/* Reads the documents and makes a state with room for the longest. */
+/* Reads the documents, makes a state with room for the longest, and finds out what cannot be run before
+ * anything is written. */
 static int open_all(job *j, tn_err *e) {
     size_t longest = 0;
+    j->docs.seed = j->sampling.seed;
     int code = writer_open(&j->w, j->model, j->threads, e);
-    if (!code) code = j->prompts_path ? read_prompts(j, &longest, e) : read_texts(j, &longest, e);
+    if (!code) code = capture_docs_open(&j->docs, &j->w, &longest, e);
     if (code) return code;
-    if (j->count > INT32_MAX) return tn_fail(e, TN_EUNSUP, "%zu documents are too many", j->count);
-    int automatic = qwen_batch_sequences(j->w.text.model, writer_context(&j->w, longest), j->count);
+    j->held = calloc(j->docs.room, sizeof *j->held);
+    if (!j->held) return tn_fail(e, TN_ENOMEM, "no memory for %zu documents", j->docs.room);
+    int automatic = qwen_batch_sequences(j->w.text.model, writer_context(&j->w, longest), j->docs.count);
     j->w.opts.sequences = j->w.opts.logit_rows = j->batch ? j->batch : automatic;
     code = writer_start(&j->w, longest, &j->sampling, e);
     if (!code) code = listen(j, e);
-    for (size_t i = 0; i < j->count && !code; i++) code = set_item(j, i, e);
+    if (!code) code = capture_docs_stretch(&j->docs, &j->w, 0, e);
     return code ? code : open_output(j, e);
 }
 
 /* ---- The run ---- */
 
-/* The text of a finished document. */
-static int put_text(job *j, size_t index, const qwen_done *done, tn_buf *text, tn_err *e) {
-    if (!j->prompts_path) return writer_decode(&j->w, texts_window(&j->texts, index), j->texts.ctx, text, e);
-    const qwen_prompt *p = &j->prompts.items[index];
-    const tok_ids *known = &j->answer_ids[index];
-    if (known->len && !p->text) return writer_decode(&j->w, known->data, known->len, text, e);
-    if (!p->text) return writer_decode(&j->w, done->tokens, (size_t)done->n, text, e);
-    tn_buf_add(text, p->text, strlen(p->text) + 1);
-    return text->failed ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
-}
-
 /* Keeps the text and the rows of a finished document. */
-static int keep_document(job *j, size_t index, const qwen_done *done, tn_err *e) {
-    held_doc *h = &j->held[index];
-    tn_buf text = TN_BUF_INIT;
+static int keep_document(job *j, held_doc *h, size_t index, const qwen_done *done, tn_err *e) {
     h->rows = calloc((size_t)j->n_layers, sizeof *h->rows);
-    int code = h->rows ? put_text(j, index, done, &text, e) : tn_fail(e, TN_ENOMEM, "out of memory");
-    h->text = text.data;
+    if (!h->rows) return tn_fail(e, TN_ENOMEM, "out of memory");
+    int code = capture_docs_take(&j->docs, &j->w, index, done, &h->doc, e);
     for (int i = 0; i < j->n_layers && !code; i++) {
         h->rows[i].d = j->output.layers[i].rows.d;
         code = sae_capture_take(&j->layers[i].capture, done->seq, &h->rows[i], 0, e);
     }
+    h->finished = !code;
     return code;
 }
 
 static void free_held(const job *j, held_doc *h) {
     for (int i = 0; i < j->n_layers && h->rows; i++) sae_acts_builder_free(&h->rows[i]);
     free(h->rows);
-    free(h->text);
-    *h = (held_doc){NULL, NULL};
+    free(h->doc.text);
+    *h = (held_doc){0};
 }
 
 /* Hands the documents that are next in order to the output. */
 static int hand_over(job *j, tn_err *e) {
     int code = TN_OK;
-    for (; j->next < j->count && j->held[j->next].text && !code; j->next++) {
-        held_doc *h = &j->held[j->next];
-        sae_doc doc = {.text = h->text};
-        if (j->prompts_path) {
-            doc.label = j->prompts.items[j->next].label;
-            doc.prompt = j->prompts.items[j->next].prompt;
-        }
-        h->text = NULL; /* the output's now */
-        code = capture_out_add(&j->output, doc, h->rows, e);
+    for (; j->next < j->docs.first + j->docs.n && !code; j->next++) {
+        held_doc *h = &j->held[j->next - j->docs.first];
+        if (!h->finished) break;
+        code = capture_out_add(&j->output, h->doc, h->rows, e);
+        h->doc.text = NULL; /* the output's now */
         free_held(j, h);
     }
     return code;
@@ -341,22 +197,27 @@ static int hand_over(job *j, tn_err *e) {
 
 static int document_done(void *ctx, const qwen_done *done, tn_err *e) {
     job *j = ctx;
-    size_t index = j->first + done->index;
-    int code = keep_document(j, index, done, e);
-    if (code) return fail_at(j, index, code, e);
+    size_t index = j->docs.first + done->index;
+    int code = keep_document(j, &j->held[done->index], index, done, e);
+    if (code) return capture_docs_fail(&j->docs, index, code, e);
     cli_progress_update(&j->progress, j->progress.done + 1, NULL);
     return hand_over(j, e);
 }
 
 static int run_all(job *j, tn_err *e) {
+    capture_docs *d = &j->docs;
     /* Who asks for prompt rows asks for those of every prompt. */
-    const qwen_batch_opts o = {.gen = {j->max_new, j->w.text.stops, j->w.text.n_stops},
+    const qwen_batch_opts o = {.gen = {d->max_new, j->w.text.stops, j->w.text.n_stops},
                                .feed_last = 1,
                                .sampling = j->sampling,
-                               .share_prefixes = j->positions == SAE_POS_GENERATED};
-    size_t left = j->count - j->first;
-    j->progress = cli_progress_start("capture", j->prompts_path ? "prompts" : "windows", (double)left);
-    int code = qwen_batch_run(j->w.state, j->items + j->first, left, &o, document_done, j, e);
+                               .share_prefixes = d->positions == SAE_POS_GENERATED};
+    int code = TN_OK;
+    j->progress =
+        cli_progress_start("capture", d->prompts_path ? "prompts" : "windows", (double)(d->count - j->next));
+    while (j->next < d->count && !code) {
+        code = capture_docs_stretch(d, &j->w, j->next, e);
+        if (!code) code = qwen_batch_run(j->w.state, d->items, d->n, &o, document_done, j, e);
+    }
     cli_progress_end(&j->progress);
     return code ? code : capture_out_end(&j->output, e);
 }
@@ -364,8 +225,8 @@ static int run_all(job *j, tn_err *e) {
 static void print_result(const job *j) {
     for (int i = 0; i < j->n_layers; i++) {
         const out_layer *l = &j->output.layers[i];
-        printf("%s: %zu rows of %s, width %d, from %zu %s", l->path, l->written, l->hook, l->rows.d, j->count,
-               j->prompts_path ? "prompts" : "windows");
+        printf("%s: %zu rows of %s, width %d, from %zu %s", l->path, l->written, l->hook, l->rows.d,
+               j->docs.count, j->docs.prompts_path ? "prompts" : "windows");
         if (j->output.shards) printf(", in %d shards", j->output.shards);
         printf("\n");
     }
@@ -373,17 +234,12 @@ static void print_result(const job *j) {
 
 static void close_all(job *j) {
     for (int i = 0; i < j->n_layers; i++) free(j->layers[i].block);
-    for (size_t i = 0; i < j->count && j->held; i++) free_held(j, &j->held[i]);
-    capture_out_free(&j->output);
+    for (size_t i = 0; i < j->docs.room && j->held; i++) free_held(j, &j->held[i]);
     free(j->held);
-    free(j->items);
-    free_prompt_ids(j->prompt_ids, j->prompts.count);
-    free_prompt_ids(j->answer_ids, j->prompts.count);
-    tn_buf_free(&j->sampling_text);
-    tn_buf_free(&j->paths_text);
-    texts_free(&j->texts);
+    capture_out_free(&j->output);
+    capture_note_free(&j->note);
+    capture_docs_close(&j->docs);
     writer_close(&j->w);
-    qwen_prompts_free(&j->prompts);
 }
 
 static const char summary[] =
@@ -398,15 +254,18 @@ static const char summary[] =
     "come; the other commands open them under the name OUT.safetensors.";
 
 int cmd_capture(int argc, char **argv) {
-    job j = {
-        .sampling = qwen_sampling_default(), .max_new = 80, .site_name = "resid_post", .dtype_name = "f32"};
+    job j = {.sampling = qwen_sampling_default(),
+             .docs = {.max_new = 80},
+             .site_name = "resid_post",
+             .dtype_name = "f32"};
     const cli_option options[] = {
         {"-m", "--model", CLI_STRING, &j.model, "DIR", "Hugging Face model directory", 1},
         {"--layer", "-l", CLI_STRINGS, &j.layer_names, "L", "layer to capture; may be repeated", 1},
-        {"--prompts", NULL, CLI_STRING, &j.prompts_path, "FILE.jsonl", "prompts, or stories to replay", 0},
-        TEXTS_OPTIONS(j.text_opts),
+        {"--prompts", NULL, CLI_STRING, &j.docs.prompts_path, "FILE.jsonl", "prompts, or stories to replay",
+         0},
+        TEXTS_OPTIONS(j.docs.text_opts),
         {"-o", "--output", CLI_STRING, &j.out, "OUT.safetensors", "activation file to write", 1},
-        {"-n", NULL, CLI_INT, &j.max_new, "N", "most tokens to generate per prompt (80)", 0},
+        {"-n", NULL, CLI_INT, &j.docs.max_new, "N", "most tokens to generate per prompt (80)", 0},
         {"--site", NULL, CLI_STRING, &j.site_name, "SITE",
          "resid_pre, attn_out, resid_mid, mlp_out or resid_post (default)", 0},
         {"--positions", NULL, CLI_STRING, &j.positions_name, "WHICH",
@@ -414,8 +273,8 @@ int cmd_capture(int argc, char **argv) {
         {"--dtype", NULL, CLI_STRING, &j.dtype_name, "T", "f32 (default) or bf16", 0},
         {"--shard", NULL, CLI_INT, &j.shard_rows, "ROWS", "most rows of a file (1 GiB of them)", 0},
         {"--resume", NULL, CLI_FLAG, &j.resume, NULL, "go on behind the shards that are there", 0},
-        {"--raw", NULL, CLI_FLAG, &j.raw, NULL, "no chat template around the prompt", 0},
-        {"--system", NULL, CLI_STRING, &j.system, "TEXT", "system message (default: the template's)", 0},
+        {"--raw", NULL, CLI_FLAG, &j.docs.raw, NULL, "no chat template around the prompt", 0},
+        {"--system", NULL, CLI_STRING, &j.docs.system, "TEXT", "system message (default: the template's)", 0},
         SAMPLING_OPTIONS(j.sampling),
         {"--batch", NULL, CLI_INT, &j.batch, "N", "prompts or windows at once (what memory allows, up to 32)",
          0},

@@ -14,8 +14,7 @@ typedef struct {
     size_t n;
     float *dst;          /* [n, D] */
     unsigned char *keep; /* [n] */
-    qwen_item *items;    /* [windows] to be computed */
-    size_t *first;       /* [windows] where the rows of each begin in ids */
+    size_t *first;       /* [windows] to be computed: where the rows of each begin in ids */
     size_t windows;
 } reading;
 
@@ -56,24 +55,37 @@ static int window_done(void *ctx, const qwen_done *done, tn_err *e) {
     return TN_OK;
 }
 
+/* Runs the model on the windows of a call. */
+static int compute(reading *r, tn_err *e) {
+    text_source *s = r->s;
+    const qwen_batch_opts opts = {.sampling = qwen_sampling_default()};
+    size_t ctx = s->texts.ctx, n = r->windows;
+    qwen_item *items = calloc(n, sizeof *items);        /* [windows] */
+    int32_t *tokens = malloc(n * ctx * sizeof *tokens); /* [windows, ctx] */
+    int rc = items && tokens ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory for %zu windows", n);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = texts_window(&s->texts, window_of(s, r->ids[r->first[i]]), tokens + i * ctx, e);
+        items[i] = (qwen_item){.prompt = tokens + i * ctx, .n_prompt = (int)ctx, .replay = 1};
+    }
+    if (!rc) rc = qwen_batch_run(s->w.state, items, n, &opts, window_done, r, e);
+    free(items);
+    free(tokens);
+    return rc;
+}
+
 static int read_rows(void *ctx, const uint32_t *ids, size_t n, float *dst, unsigned char *keep, tn_err *e) {
     text_source *s = ctx;
-    const qwen_batch_opts opts = {.sampling = qwen_sampling_default()};
-    reading r = {s, ids, n, dst, keep, calloc(n, sizeof *r.items), malloc(n * sizeof *r.first), 0};
-    int rc = n == 0 || (r.items && r.first) ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory to read %zu rows", n);
-    for (size_t i = 0; i < n && !rc; i++) {
+    reading r = {s, ids, n, dst, keep, malloc(n * sizeof *r.first), 0};
+    if (n > 0 && !r.first) return tn_fail(e, TN_ENOMEM, "no memory to read %zu rows", n);
+    for (size_t i = 0; i < n; i++) {
         size_t window = window_of(s, ids[i]);
         if (i > 0 && window == window_of(s, ids[i - 1])) continue;
-        if (window == s->last_window) {
+        if (window == s->last_window)
             deliver(&r, i, &s->last);
-            continue;
-        }
-        r.items[r.windows] = (qwen_item){
-            .prompt = texts_window(&s->texts, window), .n_prompt = (int)s->texts.ctx, .replay = 1};
-        r.first[r.windows++] = i;
+        else
+            r.first[r.windows++] = i;
     }
-    if (!rc && r.windows) rc = qwen_batch_run(s->w.state, r.items, r.windows, &opts, window_done, &r, e);
-    free(r.items);
+    int rc = r.windows ? compute(&r, e) : TN_OK;
     free(r.first);
     return rc;
 }
@@ -115,7 +127,7 @@ static int listen(text_source *s, const text_source_opts *o, qwen_site site, tn_
 /* The model with room for as many windows at once as do it good. */
 static int start(text_source *s, const text_source_opts *o, int threads, tn_err *e) {
     int rc = writer_open(&s->w, o->model, threads, e);
-    if (!rc) rc = texts_read(&s->texts, &o->texts, s->w.text.tok, e);
+    if (!rc) rc = texts_open(&s->texts, &o->texts, s->w.text.tok, e);
     if (rc) return rc;
     int limit = qwen_max_context(s->w.text.model);
     if (s->texts.ctx > (size_t)limit)
@@ -141,6 +153,7 @@ int text_source_open(text_source *s, const text_source_opts *o, int threads, sae
     if (!rc) {
         s->progress = cli_progress_start("reading", "windows", 0);
         *out = (sae_source){.ctx = s,
+                            .name = o->texts.paths.items[0],
                             .d = s->taken.d,
                             .rows = (uint32_t)s->texts.windows * (uint32_t)s->per_window,
                             .docs = (uint32_t)s->texts.windows,
@@ -160,6 +173,6 @@ void text_source_close(text_source *s) {
     free(s->block);
     sae_acts_builder_free(&s->taken);
     sae_acts_builder_free(&s->last);
-    texts_free(&s->texts);
+    texts_close(&s->texts);
     writer_close(&s->w);
 }

@@ -41,7 +41,8 @@ typedef struct {
     cli_progress progress;
 } text_source;
 
-/* Opens the model, reads the texts and, with --max-norm, measures the first rows. *out uses s. */
+/* Opens the model, surveys the texts and, with --max-norm, measures the first rows. *out uses s; o must
+ * outlive it. */
 int text_source_open(text_source *s, const text_source_opts *o, int threads, sae_source *out, tn_err *e);
 void text_source_close(text_source *s);
 

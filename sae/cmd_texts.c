@@ -1,13 +1,12 @@
 /* Reading text files as windows of tokens (cmd_texts.h). */
 #include "sae/cmd_texts.h"
 
-#include "tensor/os.h"
-
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_CTX = 128, PIECE = 1 << 20 };
+enum { DEFAULT_CTX = 128, PIECE = 1 << 17 /* bytes of a piece, and of what is encoded at once */ };
 
 int texts_check(const texts_opts *o, tn_err *e) {
     if (o->ctx < 0 || o->ctx == 1) return tn_fail(e, TN_EARG, "--ctx must be at least 2");
@@ -18,13 +17,7 @@ int texts_check(const texts_opts *o, tn_err *e) {
     return TN_OK;
 }
 
-/* Appends a token, and the one before it that begins a window. */
-static int push(text_windows *t, int32_t id, tn_err *e) {
-    int starts = t->bos >= 0 && t->tokens.len % t->ctx == 0;
-    if ((starts && tok_ids_push(&t->tokens, t->bos)) || tok_ids_push(&t->tokens, id))
-        return tn_fail(e, TN_ENOMEM, "no memory for more than %zu tokens", t->tokens.len);
-    return TN_OK;
-}
+/* ---- a piece's tokens ---- */
 
 /* Where the first piece of a text ends: behind a newline that an ordinary character follows. No token of
  * byte-level BPE crosses such a place, as the pre-tokenizers never put a newline and a letter into one word.
@@ -35,84 +28,198 @@ static size_t piece_end(const char *text, size_t len) {
     return len;
 }
 
-static int add_text(text_windows *t, const tok_model *tok, const char *text, size_t len, tn_err *e) {
-    tok_ids ids = TOK_IDS_INIT;
-    int rc = t->tokens.len > 0 && t->separator >= 0 ? push(t, t->separator, e) : TN_OK;
-    for (size_t at = 0; at < len && !rc;) {
-        size_t n = piece_end(text + at, len - at);
-        ids.len = 0;
-        rc = tok_encode(tok, text + at, n, TOK_SPECIAL, &ids, e);
-        for (size_t i = 0; i < ids.len && !rc; i++) rc = push(t, ids.data[i], e);
-        at += n;
-    }
-    tok_ids_free(&ids);
-    return rc;
+/* Begins a text: the separator, unless nothing comes before it. */
+static int separate(text_windows *t, const text_piece *p, tn_err *e) {
+    if (t->separator < 0 || p->token + t->held.len == 0) return TN_OK;
+    return tok_ids_push(&t->held, t->separator) ? tn_fail(e, TN_ENOMEM, "out of memory") : TN_OK;
 }
 
 /* One line of JSONL. */
-static int add_line(text_windows *t, const tok_model *tok, const char *line, size_t len, tn_buf *text,
-                    tn_err *e) {
+static int encode_line(text_windows *t, const text_piece *p, const char *line, size_t len, tn_err *e) {
     tn_json root;
     int rc = tn_json_parse(&root, line, len, e);
     if (rc) return rc;
     tn_json value = root.kind == TN_JSON_OBJECT ? tn_json_get(root, "text") : root;
-    tn_buf_clear(text);
+    tn_buf_clear(&t->line);
     if (root.kind != TN_JSON_OBJECT || value.kind == TN_JSON_NONE)
         return tn_fail(e, TN_EFORMAT, "expected an object with a \"text\"");
-    if (!tn_json_string(value, text)) return tn_fail(e, TN_EFORMAT, "\"text\" is no string");
-    if (text->failed) return tn_fail(e, TN_ENOMEM, "out of memory");
-    return add_text(t, tok, text->len ? text->data : "", text->len, e);
-}
-
-static int add_lines(text_windows *t, const tok_model *tok, const char *p, size_t len, tn_err *e) {
-    const char *end = p + len;
-    tn_buf text = TN_BUF_INIT;
-    int rc = TN_OK;
-    for (size_t line = 1; p < end && !rc; line++) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((stop ? stop : end) - p);
-        size_t blanks = 0;
-        while (blanks < n && strchr(" \t\r", p[blanks]) && p[blanks]) blanks++;
-        if (blanks < n) rc = add_line(t, tok, p, n, &text, e);
-        if (rc) {
-            char where[32];
-            snprintf(where, sizeof where, "line %zu", line);
-            tn_fail_in(e, rc, where);
-        }
-        p += n + (stop ? 1 : 0);
+    if (!tn_json_string(value, &t->line)) return tn_fail(e, TN_EFORMAT, "\"text\" is no string");
+    if (t->line.failed) return tn_fail(e, TN_ENOMEM, "out of memory");
+    rc = separate(t, p, e);
+    for (size_t at = 0, n; at < t->line.len && !rc; at += n) {
+        n = piece_end(t->line.data + at, t->line.len - at);
+        rc = tok_encode(t->tok, t->line.data + at, n, TOK_SPECIAL, &t->held, e);
     }
-    tn_buf_free(&text);
     return rc;
 }
 
-static int add_file(text_windows *t, const tok_model *tok, const char *path, tn_err *e) {
+static int is_blank(const char *line, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') return 0;
+    return 1;
+}
+
+/* Whole lines of `text` [len] from the piece's beginning on; *end and *line are where the next piece begins.
+ */
+static int encode_lines(text_windows *t, const text_piece *p, const char *text, size_t len, size_t *end,
+                        size_t *line, tn_err *e) {
+    int rc = TN_OK;
+    while (*end < len && *end - p->begin < PIECE && !rc) {
+        const char *from = text + *end, *stop = memchr(from, '\n', len - *end);
+        size_t n = stop ? (size_t)(stop - from) : len - *end;
+        if (!is_blank(from, n)) rc = encode_line(t, p, from, n, e);
+        if (rc) {
+            char where[32];
+            snprintf(where, sizeof where, "line %zu", *line);
+            tn_fail_in(e, rc, where);
+        }
+        *end += n + (stop != NULL);
+        ++*line;
+    }
+    return rc;
+}
+
+static int is_jsonl(const char *path) {
     static const char suffix[] = ".jsonl";
     size_t len = strlen(path), n = sizeof suffix - 1;
-    tn_map map;
-    int rc = tn_map_file(&map, path, e);
+    return len > n && strcmp(path + len - n, suffix) == 0;
+}
+
+static int map_file(text_windows *t, int file, tn_err *e) {
+    if (t->mapped == file) return TN_OK;
+    tn_unmap_file(&t->map);
+    t->mapped = -1;
+    int rc = tn_map_file(&t->map, t->opts->paths.items[file], e);
+    if (!rc) t->mapped = file;
+    return rc;
+}
+
+/* held = the tokens of a piece; *next is where the one after it begins, in the same file. */
+static int encode_piece(text_windows *t, const text_piece *p, text_piece *next, tn_err *e) {
+    int rc = map_file(t, p->file, e);
     if (rc) return rc;
-    const char *bytes = map.size ? map.data : "";
-    int lines = len > n && strcmp(path + len - n, suffix) == 0;
-    rc = lines ? add_lines(t, tok, bytes, map.size, e) : add_text(t, tok, bytes, map.size, e);
-    tn_unmap_file(&map);
+    const char *path = t->opts->paths.items[p->file], *text = t->map.size ? t->map.data : "";
+    size_t end = p->begin, line = p->line;
+    t->held.len = 0;
+    if (is_jsonl(path)) {
+        rc = encode_lines(t, p, text, t->map.size, &end, &line, e);
+    } else if (p->begin <= t->map.size) {
+        end += piece_end(text + end, t->map.size - end);
+        if (p->begin == 0) rc = separate(t, p, e);
+        if (!rc) rc = tok_encode(t->tok, text + p->begin, end - p->begin, TOK_SPECIAL, &t->held, e);
+    }
+    if (end > p->begin) tn_map_release(&t->map, text + p->begin, end - p->begin);
+    *next = (text_piece){p->file, end, line, p->token + t->held.len};
     return rc ? tn_fail_in(e, rc, path) : TN_OK;
 }
 
-int texts_read(text_windows *t, const texts_opts *o, const tok_model *tok, tn_err *e) {
-    *t = (text_windows){TOK_IDS_INIT, o->ctx ? (size_t)o->ctx : DEFAULT_CTX, 0, -1,
-                        tok_find(tok, "<|endoftext|>")};
-    if (t->separator < 0) t->separator = tok_eos(tok);
-    if (o->bos && (t->bos = tok_find(tok, o->bos)) < 0)
-        return tn_fail(e, TN_EARG, "--bos: \"%s\" is no token of this model", o->bos);
+/* ---- all pieces ---- */
+
+static int add_piece(text_windows *t, text_piece p, tn_err *e) {
+    if (t->n_pieces == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 64;
+        text_piece *pieces = realloc(t->pieces, cap * sizeof *pieces);
+        if (!pieces) return tn_fail(e, TN_ENOMEM, "no memory for %zu pieces of text", cap);
+        t->pieces = pieces;
+        t->cap = cap;
+    }
+    t->pieces[t->n_pieces++] = p;
+    return TN_OK;
+}
+
+/* Counts all tokens, and notes the pieces. */
+static int survey(text_windows *t, size_t *tokens, tn_err *e) {
+    text_piece p = {0};
     int rc = TN_OK;
-    for (int i = 0; i < o->paths.count && !rc; i++) rc = add_file(t, tok, o->paths.items[i], e);
-    t->windows = t->tokens.len / t->ctx;
-    if (!rc && t->windows == 0)
-        rc = tn_fail(e, TN_EARG, "%s: %zu tokens are less than a window of %zu", o->paths.items[0],
-                     t->tokens.len, t->ctx);
+    for (int file = 0; file < t->opts->paths.count && !rc; file++) {
+        p = (text_piece){file, 0, 1, p.token};
+        do {
+            rc = add_piece(t, p, e);
+            if (!rc) rc = encode_piece(t, &t->pieces[t->n_pieces - 1], &p, e);
+        } while (!rc && p.begin < t->map.size);
+    }
+    t->held_piece = t->n_pieces - 1;
+    if (!rc && !(rc = add_piece(t, p, e))) t->n_pieces--; /* the end is none of them */
+    *tokens = p.token;
     return rc;
 }
 
-void texts_free(text_windows *t) {
-    tok_ids_free(&t->tokens);
+/* Tokens of the texts in a window. */
+static size_t payload(const text_windows *t) {
+    return t->ctx - (t->bos >= 0);
+}
+
+int texts_open(text_windows *t, const texts_opts *o, const tok_model *tok, tn_err *e) {
+    *t = (text_windows){.ctx = o->ctx ? (size_t)o->ctx : DEFAULT_CTX,
+                        .opts = o,
+                        .tok = tok,
+                        .bos = -1,
+                        .separator = tok_find(tok, "<|endoftext|>"),
+                        .mapped = -1,
+                        .held = TOK_IDS_INIT,
+                        .line = TN_BUF_INIT};
+    if (t->separator < 0) t->separator = tok_eos(tok);
+    if (o->bos && (t->bos = tok_find(tok, o->bos)) < 0)
+        return tn_fail(e, TN_EARG, "--bos: \"%s\" is no token of this model", o->bos);
+    size_t tokens;
+    int rc = survey(t, &tokens, e);
+    if (rc) return rc;
+    size_t full = tokens / payload(t), begun = full + (tokens % payload(t) != 0);
+    t->windows = full;
+    t->tokens = tokens + (t->bos >= 0 ? begun : 0);
+    if (full == 0)
+        return tn_fail(e, TN_EARG, "%s: %zu tokens are less than a window of %zu", o->paths.items[0],
+                       t->tokens, t->ctx);
+    return TN_OK;
+}
+
+/* ---- windows ---- */
+
+/* The last piece that begins at or before a token, which therefore holds it. */
+static size_t piece_of(const text_windows *t, size_t token) {
+    size_t low = 0, high = t->n_pieces;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (t->pieces[middle].token <= token)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int hold(text_windows *t, size_t piece, tn_err *e) {
+    text_piece next;
+    if (piece == t->held_piece) return TN_OK;
+    t->held_piece = SIZE_MAX;
+    int rc = encode_piece(t, &t->pieces[piece], &next, e);
+    if (rc) return rc;
+    if (next.token != t->pieces[piece + 1].token)
+        return tn_fail(e, TN_EIO, "%s: changed while it was being read",
+                       t->opts->paths.items[t->pieces[piece].file]);
+    t->held_piece = piece;
+    return TN_OK;
+}
+
+int texts_window(text_windows *t, size_t i, int32_t *dst, tn_err *e) {
+    size_t token = i * payload(t), end = token + payload(t);
+    if (t->bos >= 0) *dst++ = t->bos;
+    while (token < end) {
+        size_t piece = piece_of(t, token);
+        int rc = hold(t, piece, e);
+        if (rc) return rc;
+        size_t from = token - t->pieces[piece].token, n = t->held.len - from;
+        if (n > end - token) n = end - token;
+        memcpy(dst, t->held.data + from, n * sizeof *dst);
+        dst += n;
+        token += n;
+    }
+    return TN_OK;
+}
+
+void texts_close(text_windows *t) {
+    tn_unmap_file(&t->map);
+    tok_ids_free(&t->held);
+    tn_buf_free(&t->line);
+    free(t->pieces);
 }

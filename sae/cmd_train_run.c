@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* "20x" (times the activations' width) or a plain number of latents. */
 static int parse_width(const char *text, int d_in, int *out, tn_err *e) {
@@ -120,10 +121,18 @@ static int run_one(const train_args *a, const char *dir, const char *label, cons
 
 /* ---- several values ---- */
 
-/* The directory of value i of the list: OUT/k-16. */
+/* The name of value i of the list, "k-16": with as many digits as tell it from every other float. */
+static void value_label(const train_args *a, int i, char *label, size_t cap) {
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(label, cap, "%s-%.*g", a->list_name, digits, (double)a->list->values[i]);
+        if (strtof(label + strlen(a->list_name) + 1, NULL) == a->list->values[i]) return;
+    }
+}
+
+/* Its directory: OUT/k-16. */
 static int value_dir(const train_args *a, int i, char *label, size_t cap, char *dir, size_t dir_cap,
                      tn_err *e) {
-    snprintf(label, cap, "%s-%g", a->list_name, (double)a->list->values[i]);
+    value_label(a, i, label, cap);
     return tn_path_join(dir, dir_cap, a->out, label, e);
 }
 
@@ -169,16 +178,17 @@ static int write_frontier(const train_args *a, tn_err *e) {
 }
 
 static int train_list(train_args *a, const sae_source *source, tn_exec ex, tn_err *e) {
+    char label[64];
     int rc = TN_OK;
     printf("%s: %d -> %d latents on %s, %d values of --%s\n\n", a->out, source->d, a->fit.d_sae,
            source->hook_name[0] ? source->hook_name : "?", a->list->n, a->list_name);
     a->fit.keep_finished = 1;
     for (int i = 0; i < a->list->n && !rc; i++) rc = train_value(a, i, source, ex, e);
     if (!rc) rc = write_frontier(a, e);
-    if (!rc)
-        printf("\nfiles          frontier.csv frontier.svg; in %s-%g and so on: %s\n", a->list_name,
-               (double)a->list->values[0], FILES);
-    return rc;
+    if (rc) return rc;
+    value_label(a, 0, label, sizeof label);
+    printf("\nfiles          frontier.csv frontier.svg; in %s and so on: %s\n", label, FILES);
+    return TN_OK;
 }
 
 /* ---- the command's work ---- */

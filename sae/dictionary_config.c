@@ -108,7 +108,8 @@ static void put_layer(const sae_model *s, tn_json_out *w) {
     }
 }
 
-void sae_dictionary_config_write(const sae_model *s, const sae_dictionary_class *c, tn_buf *out) {
+void sae_dictionary_config_write(const sae_model *s, const sae_dictionary_class *c, const char *note,
+                                 tn_buf *out) {
     tn_json_out w = tn_json_writer(out, 4);
     tn_json_begin_object(&w);
     tn_json_key(&w, "trainer");
@@ -129,6 +130,10 @@ void sae_dictionary_config_write(const sae_model *s, const sae_dictionary_class 
     tn_json_member_text(&w, "io", "out");
     tn_json_member_i64(&w, "ctx_len", s->cfg.context_size);
     tn_json_end_object(&w);
+    if (note) {
+        tn_json_key(&w, "scalpel_training");
+        tn_json_put_raw(&w, note, strlen(note));
+    }
     tn_json_end_object(&w);
     tn_buf_putc(out, '\n');
 }

@@ -20,6 +20,8 @@ typedef struct {
 int sae_dictionary_config_open(sae_config *cfg, const sae_dictionary_class **c, const char *path, tn_err *e);
 /* The class that an SAE is written as. */
 const sae_dictionary_class *sae_dictionary_class_for(const sae_config *cfg);
-void sae_dictionary_config_write(const sae_model *s, const sae_dictionary_class *c, tn_buf *out);
+/* The text of config.json; note (JSON text of an object, or NULL) goes under scalpel_training. */
+void sae_dictionary_config_write(const sae_model *s, const sae_dictionary_class *c, const char *note,
+                                 tn_buf *out);
 
 #endif

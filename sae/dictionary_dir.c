@@ -209,7 +209,7 @@ static int save_weights(sae_model *view, const sae_dictionary_class *c, const ch
     return tn_st_finish(writer, e);
 }
 
-int sae_dictionary_save(const sae_model *s, const char *dir, tn_err *e) {
+int sae_dictionary_save(const sae_model *s, const char *dir, const char *note, tn_err *e) {
     const sae_dictionary_class *c = sae_dictionary_class_for(&s->cfg);
     size_t f = (size_t)s->cfg.d_sae, matrix = f * (size_t)s->cfg.d_in;
     char path[1024];
@@ -225,7 +225,7 @@ int sae_dictionary_save(const sae_model *s, const char *dir, tn_err *e) {
     if (!rc) rc = tn_path_join(path, sizeof path, dir, "config.json", e);
     if (rc) return rc;
     tn_buf json = TN_BUF_INIT;
-    sae_dictionary_config_write(s, c, &json);
+    sae_dictionary_config_write(s, c, note, &json);
     rc = json.failed ? tn_fail(e, TN_ENOMEM, "%s: no memory", path)
                      : tn_write_file(path, json.data, json.len, e);
     tn_buf_free(&json);

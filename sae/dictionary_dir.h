@@ -15,7 +15,8 @@ int sae_dictionary_open(sae_model *out, const char *dir, tn_err *e);
 
 /* Writes config.json and ae.safetensors, creating dir. Every SAE has a class there; where its class wants
  * b_dec subtracted from the input and the SAE does not, or the other way round, W_enc · b_dec goes into the
- * encoder's biases, which changes no latent. */
-int sae_dictionary_save(const sae_model *s, const char *dir, tn_err *e);
+ * encoder's biases, which changes no latent. note (JSON text of an object, or NULL) is put under
+ * scalpel_training (note.h). */
+int sae_dictionary_save(const sae_model *s, const char *dir, const char *note, tn_err *e);
 
 #endif

@@ -34,10 +34,12 @@ static int measure(sae_fit_rows *r, tn_err *e) {
     }
     r->mean_norm = norms / n;
     r->variance = squares / n - mean_sq;
-    if (!isfinite(squares)) return tn_fail(e, TN_ENUM, "the activations hold a NaN or an infinity");
+    if (!isfinite(squares))
+        return tn_fail(e, TN_ENUM, "%s: the activations hold a NaN or an infinity", r->source->name);
     /* Rows that are all equal leave only rounding here. */
     if (!(r->variance > 1e-12 * squares / n))
-        return tn_fail(e, TN_ENUM, "all %.0f training rows are equal: there is nothing to learn", n);
+        return tn_fail(e, TN_ENUM, "%s: all %.0f training rows are equal: there is nothing to learn",
+                       r->source->name, n);
     return TN_OK;
 }
 

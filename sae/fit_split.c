@@ -36,7 +36,7 @@ static int draw(sae_fit_split *s, item_list *l, const sae_fit_opts *o, uint32_t 
     tn_rng rng = sae_fit_stream(o->train.seed, SAE_STREAM_SPLIT);
     if (o->validation > 0) {
         if (l->used < 2)
-            return tn_fail(e, TN_EARG, "%s cannot be split into training and validation",
+            return tn_fail(e, TN_EARG, "%s: %s cannot be split into training and validation", s->source->name,
                            s->by_rows ? "a single row" : "the rows of a single document");
         tn_rng_shuffle(&rng, l->order, l->used);
         for (; at + 1 < l->used && (at == 0 || taken < wanted); at++) {
@@ -73,7 +73,7 @@ static int list_validation(sae_fit_split *s, uint64_t seed, tn_err *e) {
 int sae_fit_split_new(sae_fit_split *out, const sae_source *source, const sae_fit_opts *o, uint32_t buffer,
                       tn_err *e) {
     *out = (sae_fit_split){.source = source, .by_rows = o->split_rows, .fits = source->rows <= buffer};
-    if (source->rows < 1) return tn_fail(e, TN_EARG, "0 rows of activations");
+    if (source->rows < 1) return tn_fail(e, TN_EARG, "%s: 0 rows of activations", source->name);
     if (out->by_rows && !out->fits)
         return tn_fail(e, TN_EARG,
                        "single rows can be held back only of data that fits into the buffer (%u rows)",

@@ -107,11 +107,25 @@ int sae_frontier_add(sae_frontier *f, const char *dir, tn_err *e) {
 
 /* ---- writing ---- */
 
+/* A field of RFC 4180: in quotes, which are doubled within, when its text could be taken for the table's. */
+static void put_field(tn_buf *out, const char *text) {
+    int quoted = strpbrk(text, ",\"\r\n") != NULL;
+    if (quoted) tn_buf_putc(out, '"');
+    for (; *text; text++) {
+        if (*text == '"') tn_buf_putc(out, '"');
+        tn_buf_putc(out, *text);
+    }
+    if (quoted) tn_buf_putc(out, '"');
+}
+
 void sae_frontier_csv(const sae_frontier *f, tn_buf *out) {
     tn_buf_puts(out, "arch,latents,l0,fve,dead,dir\n");
     for (size_t i = 0; i < f->n; i++) {
         const sae_frontier_point *p = &f->points[i];
-        tn_buf_printf(out, "%s,%d,%.6g,%.6g,%d,%s\n", p->arch, p->latents, p->l0, p->fve, p->dead, p->dir);
+        put_field(out, p->arch);
+        tn_buf_printf(out, ",%d,%.6g,%.6g,%d,", p->latents, p->l0, p->fve, p->dead);
+        put_field(out, p->dir);
+        tn_buf_putc(out, '\n');
     }
 }
 

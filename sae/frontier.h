@@ -27,7 +27,7 @@ void sae_frontier_free(sae_frontier *f);
 /* Adds the SAE in dir, or those in the directories within it when it is none itself. TN_EFORMAT for an SAE
  * without figures of a training. */
 int sae_frontier_add(sae_frontier *f, const char *dir, tn_err *e);
-/* Appends the points as lines arch,latents,l0,fve,dead,dir under a header. */
+/* Appends the points as CSV (RFC 4180): lines arch,latents,l0,fve,dead,dir under a header. */
 void sae_frontier_csv(const sae_frontier *f, tn_buf *out);
 /* Appends a line for each architecture (and number of latents, when there are several). A picture that memory
  * does not suffice for sets svg->failed. */

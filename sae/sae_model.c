@@ -81,14 +81,14 @@ void sae_fold_decoder_norm(sae_model *s) {
 /* The scratch of sae_encode: rows less b_dec, what tn_linear needs, what the architecture needs for a row. */
 typedef struct {
     float *centred;     /* [n, D] */
-    void *linear;       /* of tn_linear, or of sae_screened_encode */
+    void *linear;       /* of tn_linear, or of sae_screened_encode, which does all the rest */
     unsigned char *row; /* [n, row_bytes] */
     size_t row_bytes;
 } encode_room;
 
 static encode_room carve(const sae_model *s, size_t n, tn_arena *a) {
     const sae_arch *arch = sae_arch_of(s->cfg.architecture);
-    encode_room r = {.row_bytes = arch->scratch ? arch->scratch(&s->cfg) : 0};
+    encode_room r = {.row_bytes = arch->scratch && !s->screened ? arch->scratch(&s->cfg) : 0};
     size_t d = (size_t)s->cfg.d_in, elements = 0,
            bytes = s->screened ? sae_screened_scratch(s, n) : tn_linear_scratch(n, d);
     if (tn_mul_size(n, d, &elements) || bytes == 0) a->failed = 1;
@@ -128,10 +128,11 @@ void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z,
             for (size_t k = 0; k < d; k++) centred[r * d + k] = x[r * d + k] - s->b_dec[k];
         x = centred;
     }
-    if (s->screened)
+    if (s->screened) {
         sae_screened_encode(s, ex, x, rows, z, job.room.linear);
-    else
-        tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, job.room.linear);
+        return;
+    }
+    tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, job.room.linear);
     tn_parallel_for(rows, 1 + ROW_GRAIN / f, ex.threads, activate_rows, &job);
 }
 
@@ -144,6 +145,15 @@ typedef struct {
     float *xhat;    /* [n, D] */
 } decode_job;
 
+enum { RUN = 16 /* latents that are skipped at once where all are silent */ };
+
+static int all_silent(const float *z) { /* [RUN] */
+    uint64_t two[RUN / 2], any = 0;
+    memcpy(two, z, sizeof two);
+    for (int j = 0; j < RUN / 2; j++) any |= two[j];
+    return any == 0;
+}
+
 static void decode_rows(void *ctx, size_t begin, size_t end) {
     const decode_job *job = ctx;
     const sae_model *s = job->s;
@@ -152,8 +162,11 @@ static void decode_rows(void *ctx, size_t begin, size_t end) {
         const float *z = job->z + r * f; /* [F] */
         float *xhat = job->xhat + r * d; /* [D] */
         memcpy(xhat, s->b_dec, d * sizeof *xhat);
-        for (size_t i = 0; i < f; i++)
-            if (z[i] != 0.0f) job->k->axpy(xhat, z[i], s->w_dec + i * d, d);
+        for (size_t i0 = 0; i0 < f; i0 += RUN) {
+            if (i0 + RUN <= f && all_silent(z + i0)) continue;
+            for (size_t i = i0; i < f && i < i0 + RUN; i++)
+                if (z[i] != 0.0f) job->k->axpy(xhat, z[i], s->w_dec + i * d, d);
+        }
     }
 }
 

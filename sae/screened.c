@@ -1,11 +1,13 @@
 /* Screening for an SAE that is not trained any more (screened.h). */
 #include "sae/screened.h"
 
+#include "sae/arch.h"
 #include "sae/search.h"
 #include "tensor/par.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MOST_ROWS = 128 /* of a block */ };
 
@@ -72,44 +74,86 @@ int sae_screen_encoder(sae_model *s, int threads, tn_err *e) {
 
 /* ---- Encoding ---- */
 
-static void take_search(sae_search_room *room, const sae_model *s, size_t n, tn_arena *a) {
-    size_t f = (size_t)s->cfg.d_sae;
-    sae_search_take(room, a, n, (size_t)s->cfg.d_in, f / SAE_TOO_MANY + SAE_CHUNK,
+/* The scratch of n rows. */
+typedef struct {
+    sae_search_room search;
+    unsigned char *row; /* [n, row_bytes] what the architecture needs for a row */
+    size_t row_bytes;
+} encode_room;
+
+static encode_room carve(const sae_model *s, size_t n, tn_arena *a) {
+    const sae_arch *arch = sae_arch_of(s->cfg.architecture);
+    encode_room r = {.row_bytes = arch->scratch ? arch->scratch(&s->cfg) : 0};
+    sae_search_take(&r.search, a, n, (size_t)s->cfg.d_in, (size_t)s->cfg.d_sae / SAE_TOO_MANY + SAE_CHUNK,
                     s->cfg.architecture == SAE_TOPK ? (size_t)s->cfg.k : 0, 1);
+    r.row = tn_arena_take(a, n, r.row_bytes);
+    return r;
 }
 
 size_t sae_screened_scratch(const sae_model *s, size_t n) {
-    sae_search_room room;
     tn_arena a = tn_arena_measure();
     if (!s->screened) return 0;
-    take_search(&room, s, n, &a);
+    carve(s, n, &a);
     return a.failed ? 0 : a.used + TN_ALIGN;
 }
 
 typedef struct {
     const sae_model *s;
+    const sae_arch *arch;
     sae_search search;
-    sae_search_room room; /* of all rows */
-    const float *x;       /* [n, D] */
-    float *z;             /* [n, F] */
+    encode_room room; /* of all rows */
+    const float *x;   /* [n, D] */
+    float *z;         /* [n, F] */
 } encode_job;
+
+/* The latents found [n] of a row become z [F]; all others are silent.
+ *
+ * They are activated as an SAE of just these n latents in the same order, so that nothing walks over the row
+ * but the zeros that are written. Their values, and their parameters behind them, lie in z meanwhile; where
+ * they have no room there, the whole row is activated. */
+static void activate_found(const encode_job *job, sae_entry *found, size_t n, float *z, void *scratch) {
+    const float *bias = job->s->b_enc;
+    size_t f = job->search.f;
+    sae_model few = *job->s;
+    sae_vector vectors[SAE_MAX_VECTORS];
+    size_t n_vectors = (size_t)job->arch->vectors(&few, vectors);
+    for (size_t j = 0; j < n && bias; j++) found[j].z += bias[found[j].at];
+    if (n > f / (1 + n_vectors)) {
+        for (size_t i = 0; i < f; i++) z[i] = -INFINITY;
+        for (size_t j = 0; j < n; j++) z[found[j].at] = found[j].z;
+        job->arch->activate(job->s, z, scratch);
+        return;
+    }
+    for (size_t j = 0; j < n; j++) z[j] = found[j].z;
+    for (size_t v = 0; v < n_vectors; v++) {
+        const float *all = *vectors[v].data; /* [F] */
+        float *some = z + (1 + v) * n;       /* [n] */
+        for (size_t j = 0; j < n; j++) some[j] = all[found[j].at];
+        *vectors[v].data = some;
+    }
+    few.cfg.d_sae = (int)n;
+    job->arch->activate(&few, z, scratch);
+    for (size_t j = 0; j < n; j++) found[j].z = z[j];
+    memset(z, 0, f * sizeof *z);
+    for (size_t j = 0; j < n; j++) z[found[j].at] = found[j].z;
+}
 
 /* Rows b0 … b0+n-1. */
 static void encode_block(const encode_job *job, size_t b0, size_t n) {
     const sae_search *q = &job->search;
     const float *x = job->x + b0 * q->d, *bias = job->s->b_enc;
-    sae_search_room room = sae_search_from(&job->room, q, b0);
+    sae_search_room room = sae_search_from(&job->room.search, q, b0);
     float *z = job->z + b0 * q->f;
-    if (!sae_search_rows(q, &room, x, n)) {
-        q->k->matmul_f32(z, q->f, x, q->d, q->w_enc, q->d, n, q->f, q->d, NULL);
-        for (size_t r = 0; r < n && bias; r++) q->k->add(z + r * q->f, bias, q->f);
-        return;
-    }
-    for (size_t j = 0; j < n * q->f; j++) z[j] = -INFINITY;
-    for (size_t r = 0; r < n; r++) {
-        const sae_entry *found = room.found + r * room.most;
-        for (uint32_t j = 0; j < room.n_found[r]; j++)
-            z[r * q->f + found[j].at] = bias ? found[j].z + bias[found[j].at] : found[j].z;
+    int found = sae_search_rows(q, &room, x, n);
+    if (!found) q->k->matmul_f32(z, q->f, x, q->d, q->w_enc, q->d, n, q->f, q->d, NULL);
+    for (size_t r = 0; r < n; r++, z += q->f) {
+        void *scratch = job->room.row + (b0 + r) * job->room.row_bytes;
+        if (found) {
+            activate_found(job, room.found + r * room.most, room.n_found[r], z, scratch);
+        } else {
+            if (bias) q->k->add(z, bias, q->f);
+            job->arch->activate(job->s, z, scratch);
+        }
     }
 }
 
@@ -121,9 +165,9 @@ static void encode_rows(void *ctx, size_t begin, size_t end) {
 
 void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z, void *scratch) {
     const struct sae_screened *made = s->screened;
-    encode_job job = {.s = s, .x = x, .z = z};
+    encode_job job = {.s = s, .arch = sae_arch_of(s->cfg.architecture), .x = x, .z = z};
     tn_arena a = tn_arena_on(scratch, sae_screened_scratch(s, n));
-    take_search(&job.room, s, n, &a);
+    job.room = carve(s, n, &a);
     job.search = (sae_search){.k = ex.k,
                               .w_enc = s->w_enc,
                               .d = (size_t)s->cfg.d_in,

@@ -8,8 +8,8 @@
  * belongs to s and follows no later change of the parameters. */
 int sae_screen_encoder(sae_model *s, int threads, tn_err *e);
 
-/* What sae_encode does for such a model, for centred rows x [n, D]: z [n, F] before the activation, where
- * latents that surely do not fire are -infinity. Scratch as for sae_screened_scratch. */
+/* What sae_encode does for such a model, for centred rows x [n, D]: only latents that may fire are computed
+ * and activated, the rest of z [n, F] is set to 0. Scratch as for sae_screened_scratch. */
 void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z, void *scratch);
 /* Bytes, 0 on overflow or when s does not screen. */
 size_t sae_screened_scratch(const sae_model *s, size_t n);

@@ -1,9 +1,8 @@
-/* Opening and reading activation files as one (shards.h). */
+/* Opening activation files as one (shards.h); shards_read.c reads them. */
 #include "sae/shards.h"
 
 #include "tensor/json.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +64,10 @@ static int count_documents(sae_shard *s, tn_err *e) {
 /* Documents and positions of every row are in range; raises *context to 1 + the largest position. */
 static int check_columns(const sae_shard *s, int *context, tn_err *e) {
     for (size_t r = 0; r < s->n; r++) {
+        if (r % SAE_SHARD_PIECE == 0) {
+            tn_st_release(s->file, s->pos, 4 * s->n);
+            tn_st_release(s->file, s->doc, 4 * s->n);
+        }
         int32_t pos = (int32_t)tn_load_u32(s->pos + 4 * r), doc = (int32_t)tn_load_u32(s->doc + 4 * r);
         if (pos < 0 || pos == INT32_MAX) /* so that the next position is a number too */
             return tn_fail(e, TN_EFORMAT, "%s: row %zu is at position %d", s->path, r, (int)pos);
@@ -73,8 +76,6 @@ static int check_columns(const sae_shard *s, int *context, tn_err *e) {
                            s->docs);
         if (pos >= *context) *context = pos + 1;
     }
-    tn_st_release(s->file, s->pos, 4 * s->n);
-    tn_st_release(s->file, s->doc, 4 * s->n);
     return TN_OK;
 }
 
@@ -122,6 +123,7 @@ static int add_file(sae_shards *all, sae_shard *s, tn_err *e) {
         return tn_fail(e, TN_EUNSUP, "%s: more than %u rows or documents together", s->path, UINT32_MAX - 1);
     all->rows += s->n;
     all->docs += s->docs;
+    tn_st_release_all(s->file);
     return TN_OK;
 }
 
@@ -233,6 +235,7 @@ static int open_path(sae_shards *all, const char *path, tn_err *e) {
 int sae_shards_open(sae_shards *out, const char *const *paths, int count, tn_err *e) {
     memset(out, 0, sizeof *out);
     int rc = count > 0 ? TN_OK : tn_fail(e, TN_EARG, "no activation file is given");
+    if (!rc) snprintf(out->name, sizeof out->name, count > 1 ? "%.200s and more" : "%.200s", paths[0]);
     for (int i = 0; i < count && !rc; i++) rc = open_path(out, paths[i], e);
     if (rc) sae_shards_close(out);
     return rc;
@@ -245,85 +248,4 @@ void sae_shards_close(sae_shards *s) {
     }
     free(s->at);
     memset(s, 0, sizeof *s);
-}
-
-/* ---- rows ---- */
-
-static size_t row_bytes(const sae_shards *s, const sae_shard *h) {
-    return (size_t)s->d * tn_dtype_size(h->dtype);
-}
-
-/* The shard that holds a row: the last one whose first row is not after it. */
-static size_t shard_of(const sae_shards *s, size_t row) {
-    size_t low = 0, high = s->count;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (s->at[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void read_row(const sae_shards *s, const sae_shard *h, size_t row, float *dst) {
-    tn_to_f32(dst, h->rows + (row - h->first_row) * row_bytes(s, h), h->dtype, (size_t)s->d);
-}
-
-void sae_shards_row(const sae_shards *s, size_t row, float *dst) {
-    read_row(s, &s->at[shard_of(s, row)], row, dst);
-}
-
-/* Runs ask for rows in ascending order: when one shard's documents are done with, their pages go. */
-static uint32_t source_doc(void *ctx, uint32_t row) {
-    sae_shards *s = ctx;
-    const sae_shard *h = &s->at[s->current];
-    if (row < h->first_row || row - h->first_row >= h->n) {
-        tn_st_release(h->file, h->doc, 4 * h->n);
-        s->current = shard_of(s, row);
-        h = &s->at[s->current];
-    }
-    return (uint32_t)h->first_doc + tn_load_u32(h->doc + 4 * (row - h->first_row));
-}
-
-/* Gives back the pages of the shard's rows from number `first` up to and including `last`. */
-static void release_rows(const sae_shards *s, const sae_shard *h, uint32_t first, uint32_t last) {
-    size_t bytes = row_bytes(s, h);
-    tn_st_release(h->file, h->rows + (first - h->first_row) * bytes, (last - first + 1) * bytes);
-}
-
-static int source_read(void *ctx, const uint32_t *ids, size_t n, float *dst, unsigned char *keep, tn_err *e) {
-    const sae_shards *s = ctx;
-    size_t d = (size_t)s->d, run = 0; /* run: where the ids of the current shard begin */
-    const sae_shard *h = NULL;
-    for (size_t i = 0; i < n; i++) {
-        const sae_shard *next = &s->at[shard_of(s, ids[i])];
-        if (h && next != h) {
-            release_rows(s, h, ids[run], ids[i - 1]);
-            run = i;
-        }
-        h = next;
-        float *row = dst + i * d;
-        read_row(s, h, ids[i], row);
-        for (size_t k = 0; k < d; k++)
-            if (!isfinite(row[k]))
-                return tn_fail(e, TN_ENUM, "%s: activations: row %zu column %zu is %g", h->path,
-                               ids[i] - h->first_row, k, (double)row[k]);
-        if (keep) keep[i] = 1;
-    }
-    if (h) release_rows(s, h, ids[run], ids[n - 1]);
-    return TN_OK;
-}
-
-sae_source sae_shards_source(sae_shards *s) {
-    return (sae_source){.ctx = s,
-                        .d = s->d,
-                        .rows = (uint32_t)s->rows,
-                        .docs = (uint32_t)s->docs,
-                        .context = s->context,
-                        .prepend_bos = s->prepend_bos,
-                        .model_name = s->model_name,
-                        .hook_name = s->hook_name,
-                        .doc = source_doc,
-                        .read = source_read};
 }

@@ -14,6 +14,9 @@
 
 #define SAE_ACTS_FORMAT "scalpel.activations.1"
 
+/* Rows of a file whose documents and positions are in memory at a time. */
+enum { SAE_SHARD_PIECE = 1 << 18 };
+
 /* One file. */
 typedef struct {
     char *path;
@@ -35,7 +38,8 @@ typedef struct {
     int d, context;    /* width; 1 + the largest position */
     int prepend_bos;
     char model_name[128], hook_name[64];
-    size_t current; /* the shard whose documents the source was asked for last */
+    char name[224];        /* what errors call all of it */
+    size_t current, piece; /* the source was asked for documents of this shard and piece last */
 } sae_shards;
 
 /* Opens files in the order given. A path is an activation file; NAME.safetensors where only its shards are

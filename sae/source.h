@@ -20,6 +20,7 @@ typedef struct {
     int context;     /* 1 + the largest position in a document */
     int prepend_bos; /* 1: every document begins with a token that is not the text's */
     const char *model_name, *hook_name;
+    const char *name; /* of the file, for errors */
     /* The document that a row belongs to. */
     uint32_t (*doc)(void *ctx, uint32_t row);
     /* dst [n, d] = rows ids [n], which ascend. keep[i] (NULL: not asked for) is set to 0 for a row that is

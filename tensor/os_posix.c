@@ -65,14 +65,18 @@ void tn_unmap_file(tn_map *m) {
     *m = (tn_map){NULL, 0};
 }
 
-/* Whole pages only: what they hold besides comes back from the file when it is touched. */
+/* Whole pages, and what lies AROUND them: a system maps up to so much about each page that is touched, also
+ * pages that were given back before. What they hold comes back from the file when it is touched. */
 void tn_map_release(const tn_map *m, const void *from, size_t n) {
+    enum { AROUND = 1 << 21 };
     const long size = sysconf(_SC_PAGESIZE);
-    if (!m->data || size < 1) return;
-    const uintptr_t page = (uintptr_t)size, start = (uintptr_t)m->data;
-    const uintptr_t begin = (uintptr_t)from / page * page, end = (uintptr_t)from + n;
-    if (begin < start || end > start + m->size || n == 0) return;
-    madvise((void *)begin, (size_t)(end - begin), MADV_DONTNEED);
+    if (!m->data || size < 1 || n == 0) return;
+    const uintptr_t page = (uintptr_t)size, start = (uintptr_t)m->data, first = (uintptr_t)from;
+    if (first < start || first - start > m->size || n > m->size - (first - start)) return;
+    const size_t before = first - start, behind = m->size - before - n;
+    const uintptr_t begin = first - (before < AROUND ? before : AROUND);
+    const uintptr_t end = first + n + (behind < AROUND ? behind : AROUND);
+    madvise((void *)(begin / page * page), (size_t)(end - begin / page * page), MADV_DONTNEED);
 }
 
 /* ---- names ---- */

@@ -315,6 +315,11 @@ void tn_st_release(const tn_safetensors *f, const void *from, size_t n) {
     for (size_t i = 0; i < f->n_shards; i++) tn_st_release(f->shards[i], from, n);
 }
 
+void tn_st_release_all(const tn_safetensors *f) {
+    tn_map_release(&f->map, f->map.data, f->map.size);
+    for (size_t i = 0; i < f->n_shards; i++) tn_st_release_all(f->shards[i]);
+}
+
 int tn_st_metadata(const tn_safetensors *f, const char *key, tn_buf *out) {
     if (tn_json_string(tn_json_get(f->metadata, key), out)) return 1;
     for (size_t i = 0; i < f->n_shards; i++)

@@ -45,6 +45,8 @@ int tn_st_require(const tn_safetensors *f, const char *name, int rank, const siz
 /* A hint: bytes [n] at `from`, part of a tensor's data, are not needed for now and need not stay in memory.
  */
 void tn_st_release(const tn_safetensors *f, const void *from, size_t n);
+/* The same of all tensors, and of the header, which metadata is read from. */
+void tn_st_release_all(const tn_safetensors *f);
 
 /* Appends __metadata__[key], unescaped, to *out; 1, or 0 when there is none. */
 int tn_st_metadata(const tn_safetensors *f, const char *key, tn_buf *out);

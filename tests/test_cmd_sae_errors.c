@@ -126,8 +126,8 @@ static void training(void) {
         const char *acts, *part;
     } cases[] = {{"nan", "nan.safetensors: activations: row 7 column 3 is nan"},
                  {"infinity", "infinity.safetensors: activations: row 7 column 3 is -inf"},
-                 {"equal", "training rows are equal: there is nothing to learn"},
-                 {"none", "0 rows of activations"},
+                 {"equal", "equal.safetensors: all 60 training rows are equal: there is nothing to learn"},
+                 {"none", "none.safetensors: 0 rows of activations"},
                  {"void", "void.safetensors: 0 bytes are too few"}};
     for (int i = 0; i < ARCHS; i++) {
         for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)

@@ -471,6 +471,25 @@ static sae_model make(sae_architecture a, int apply) {
     return s;
 }
 
+/* What sae train noted goes to the other layout and back, and an SAE of others gets no note. */
+static void the_note_goes_along(void) {
+    sae_model s = make(SAE_TOPK, 1);
+    CHECK_INT(sae_save_dir(&s, TEST_TMP "/noted", "{\"seed\": 42, \"text\": \"a \\\"b\\\"\"}", NULL), TN_OK);
+    CHECK_INT(sae_save_dir(&s, TEST_TMP "/unnoted", NULL, NULL), TN_OK);
+    sae_free(&s);
+    CHECK_INT(test_shell(
+                  "cd " TEST_TMP " && for n in noted unnoted; do "
+                  "$OLDPWD/" BUILD_DIR "/sae convert -s $n -o $n-dl --format dictionary_learning && "
+                  "$OLDPWD/" BUILD_DIR "/sae convert -s $n-dl -o $n-back && "
+                  "$OLDPWD/" BUILD_DIR "/sae convert -s $n -o $n-same && "
+                  "cmp $n/cfg.json $n-same/cfg.json || exit 1; done; "
+                  "grep '\"scalpel_training\": {\"seed\": 42, \"text\": \"a .\"b.\"\"}' noted-dl/config.json "
+                  "noted-back/cfg.json && ! grep scalpel_training unnoted*/*.json",
+                  NULL, 0, err, sizeof err),
+              0);
+    CHECK_STR(err, "");
+}
+
 static void every_architecture_there_and_back(void) {
     for (int a = SAE_STANDARD; a <= SAE_GATED; a++)
         for (int apply = 0; apply < 2; apply++) {
@@ -482,7 +501,7 @@ static void every_architecture_there_and_back(void) {
             char command[1024];
             for (int i = 0; i < N * D; i++) x[i] = 2 * tn_rng_normal(&rng);
             CHECK_INT(test_shell("rm -rf " TEST_TMP "/dictionary " TEST_TMP "/lens", NULL, 0, NULL, 0), 0);
-            CHECK_INT(sae_dictionary_save(&s, dir, &e), TN_OK);
+            CHECK_INT(sae_dictionary_save(&s, dir, NULL, &e), TN_OK);
             snprintf(command, sizeof command, BUILD_DIR "/sae convert -s %s -o %s --format saelens", dir,
                      lens);
             if (!CHECK_INT(test_shell(command, out, sizeof out, err, sizeof err), 0)) CHECK_STR(err, "");
@@ -519,5 +538,6 @@ void test_dictionary(void) {
     RUN(damaged_files_do_no_harm);
     RUN(mismatches_are_named);
     RUN(every_architecture_there_and_back);
+    RUN(the_note_goes_along);
     RUN(the_command_says_what_is_wrong);
 }

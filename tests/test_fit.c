@@ -61,7 +61,7 @@ static int held_read(void *ctx, const uint32_t *ids, size_t n, float *dst, unsig
 static sae_source held_source(held_rows *h) {
     tn_rng rng = tn_rng_seed(11);
     for (int r = 0; r < N; r++) make_row(&rng, h->rows + r * D);
-    return (sae_source){h, D, N, DOCS, PER_DOC, 0, "m", "h", held_doc, held_read};
+    return (sae_source){h, D, N, DOCS, PER_DOC, 0, "m", "h", "rows", held_doc, held_read};
 }
 
 static sae_fit_opts quick(void) {

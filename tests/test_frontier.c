@@ -112,6 +112,16 @@ static void the_command_draws_several_runs(void) {
     CHECK_HAS(out, "topk, 128 latents");
 }
 
+/* A directory's name may hold what CSV is made of; values that differ in the seventh digit have their own. */
+static void names_stay_apart(void) {
+    good("cp -R " DIR "/one '" DIR "/k=4, \"wide\"' && " SAE "frontier -s '" DIR "/k=4, \"wide\"' --csv " DIR
+         "/odd.csv && cat " DIR "/odd.csv");
+    CHECK_HAS(out, ",\"" DIR "/k=4, \"\"wide\"\"\"\n");
+    good(SAE "train -o " DIR "/near --l1 0.5,0.5000001" SMALL "&& ls " DIR "/near");
+    CHECK_HAS(out, "in l1-0.5 and so on");
+    CHECK_HAS(out, "\nl1-0.5\nl1-0.5000001\n");
+}
+
 static void errors(void) {
     bad(SAE "train -o " DIR "/x --k 2,4" SMALL, "--k does not go with --arch relu");
     bad(SAE "train -o " DIR "/x --l1 1,,2" SMALL, "--l1 1,,2: expected a number, or up to 16");
@@ -133,5 +143,6 @@ void test_frontier(void) {
     RUN(resuming_skips_what_is_finished);
     RUN(points_are_read_and_sorted);
     RUN(the_command_draws_several_runs);
+    RUN(names_stay_apart);
     RUN(errors);
 }
