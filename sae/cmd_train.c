@@ -115,6 +115,7 @@ static int parse_architecture(train_args *a, tn_err *e) {
                        a->l0_penalty ? a->l0_penalty : "step");
     if ((rc = own(a, "--bandwidth", jump, a->bandwidth, &t->bandwidth, e))) return rc;
     if ((rc = own(a, "--threshold", jump, a->threshold, &t->init_threshold, e))) return rc;
+    if ((rc = own(a, "--threshold-speed", jump, a->threshold_speed, &t->threshold_speed, e))) return rc;
     if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : TRAIN_UNSET, NULL, e))) return rc;
     t->ste_to_input = a->ste_to_input;
     if ((rc = own(a, "--widths", t->arch == SAE_TRAIN_MATRYOSHKA, a->widths ? 0 : TRAIN_UNSET, NULL, e)))
@@ -177,7 +178,8 @@ static train_args defaults(void) {
                     .fit = sae_fit_defaults(),
                     .aux = TRAIN_UNSET,
                     .bandwidth = TRAIN_UNSET,
-                    .threshold = TRAIN_UNSET};
+                    .threshold = TRAIN_UNSET,
+                    .threshold_speed = TRAIN_UNSET};
     a.fit.epochs = NO_EPOCHS;
     return a;
 }
@@ -229,6 +231,8 @@ int cmd_train(int argc, char **argv) {
         {"--l0-penalty", NULL, CLI_STRING, &a.l0_penalty, "NAME",
          "jumprelu: quadratic, mean, step or tanh (quadratic)", 0},
         {"--threshold", NULL, CLI_FLOAT, &a.threshold, "X", "jumprelu: thresholds at the start (0.01)", 0},
+        {"--threshold-speed", NULL, CLI_FLOAT, &a.threshold_speed, "X",
+         "jumprelu: learning rate of thresholds, in learning rates of the run (so many that they arrive)", 0},
         {"--bandwidth", NULL, CLI_FLOAT, &a.bandwidth, "X",
          "jumprelu: width of the window that moves a threshold (0.05)", 0},
         {"--ste-to-input", NULL, CLI_FLAG, &a.ste_to_input, NULL,

@@ -35,6 +35,7 @@ sae_fit_opts sae_fit_defaults(void) {
                       .scale_inputs = 1,
                       .center_b_dec = 1,
                       .start_bias = NAN};
+    o.train.threshold_speed = -1;
     o.train.l1_warmup_steps = o.train.lr_warmup_steps = o.train.lr_decay_steps = o.train.dead_window = -1;
     return o;
 }
@@ -68,6 +69,19 @@ static void plan_dictionary_learning(sae_train_opts *t, int d_sae) {
     if (t->lr < 0) t->lr = sae_train_lr_of_width(d_sae);
 }
 
+/* Standard deviation of W_enc[i] · (x - mean) for a random direction, at the start. */
+static float pre_activation_spread(const run *r) {
+    return r->o.train.init_norm * (float)(r->rows.scale * sqrt(r->rows.variance / r->source->d));
+}
+
+/* Adam moves a parameter by about the learning rate a step, whatever its gradient. So that thresholds arrive
+ * where the target of L0 wants them, a short run lets them cross REACH spreads of the pre-activations. */
+static float threshold_speed(const run *r) {
+    const float REACH = 24;
+    float needed = REACH * pre_activation_spread(r) / (r->o.train.lr * (float)r->total_steps);
+    return needed > 1 ? needed : 1;
+}
+
 /* Steps of the run and the values that follow from them. */
 static int plan(run *r, tn_err *e) {
     sae_fit_opts *o = &r->o;
@@ -81,6 +95,7 @@ static int plan(run *r, tn_err *e) {
     sae_train_fill_widths(t, o->d_sae);
     t->total_steps = r->total_steps = r->steps_per_epoch * o->epochs;
     if (t->convention == SAE_DICTIONARY_LEARNING) plan_dictionary_learning(t, o->d_sae);
+    if (t->threshold_speed < 0) t->threshold_speed = threshold_speed(r);
     if (t->l1_warmup_steps < 0) t->l1_warmup_steps = r->total_steps / 20;
     if (t->lr_warmup_steps < 0) t->lr_warmup_steps = r->total_steps / 20;
     if (t->lr_decay_steps < 0) t->lr_decay_steps = r->total_steps / 5;
@@ -107,8 +122,7 @@ static int new_model(run *r, tn_err *e) {
     int rc = sae_new(&r->model, &cfg, e);
     if (rc) return rc;
     sae_init_params(&r->model, &r->o.train);
-    /* Standard deviation of W_enc[i] · (x - mean) for a random direction. */
-    float spread = r->o.train.init_norm * (float)(r->rows.scale * sqrt(r->rows.variance / a->d));
+    float spread = pre_activation_spread(r);
     float *const biases[] = {r->model.b_enc, r->model.b_gate, r->model.b_mag};
     for (int v = 0; v < 3; v++)
         for (int i = 0; biases[v] && i < cfg.d_sae; i++) biases[v][i] = -r->o.start_bias * spread;

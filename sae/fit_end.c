@@ -44,6 +44,7 @@ static void describe_architecture(const sae_train_opts *t, tn_json_out *w) {
     if (t->l0_penalty == SAE_L0_TANH) tn_json_member_f64(w, "tanh_scale", (double)t->tanh_scale);
     tn_json_member_f64(w, "bandwidth", (double)t->bandwidth);
     tn_json_member_f64(w, "init_threshold", (double)t->init_threshold);
+    tn_json_member_f64(w, "threshold_speed", (double)t->threshold_speed);
     tn_json_member_bool(w, "ste_to_input", t->ste_to_input);
 }
 

@@ -24,6 +24,7 @@ sae_train_opts sae_train_defaults(void) {
         .bandwidth = 0.05f,
         .init_threshold = 0.01f,
         .tanh_scale = 4.0f,
+        .threshold_speed = 1.0f,
     };
 }
 
@@ -110,6 +111,7 @@ static int check_architecture(const sae_train_opts *o, tn_err *e) {
     if ((rc = in_range("convention", o->convention, SAE_SAELENS, SAE_DICTIONARY_LEARNING, e))) return rc;
     if ((rc = in_range("threshold_start", o->threshold_start, 0, INT32_MAX, e))) return rc;
     if ((rc = check_widths(o, e))) return rc;
+    if ((rc = in_range("threshold_speed", (double)o->threshold_speed, 1e-6, 1e6, e))) return rc;
     if ((rc = in_range("init_threshold", (double)o->init_threshold, 0, 1e9, e))) return rc;
     return in_range("tanh_scale", (double)o->tanh_scale, 1e-9, 1e9, e);
 }

@@ -69,11 +69,12 @@ typedef struct {
 
     /* JumpReLU */
     sae_l0_penalty l0_penalty;
-    float target_l0;      /* of the quadratic penalties */
-    float bandwidth;      /* width of the window around a threshold that gives it a gradient */
-    float init_threshold; /* at the start */
-    float tanh_scale;     /* of the tanh penalty */
-    int ste_to_input;     /* 1: the window gives pre-activations a gradient too */
+    float target_l0;       /* of the quadratic penalties */
+    float bandwidth;       /* width of the window around a threshold that gives it a gradient */
+    float init_threshold;  /* at the start */
+    float tanh_scale;      /* of the tanh penalty */
+    float threshold_speed; /* learning rate of thresholds, in learning rates of the run */
+    int ste_to_input;      /* 1: the window gives pre-activations a gradient too */
 
     /* Matryoshka: latents of the nested SAEs, ascending (see sae_train_fill_widths). */
     int n_widths;

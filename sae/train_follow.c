@@ -48,6 +48,7 @@ void sae_train_follow(sae_train_opts *o, sae_convention convention) {
     o->beta2 = 0.999f;
     o->adam_eps = 1e-8f;
     o->tanh_scale = 4;
+    o->threshold_speed = 1;
     if (convention == SAE_SAELENS)
         follow_saelens(o);
     else

@@ -12,7 +12,7 @@
 
 #define FORMAT "scalpel.trainer.3"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
-#define N_OPTIONS 28
+#define N_OPTIONS 29
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -93,6 +93,7 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
         at += snprintf(out[25].text + at, sizeof out[25].text - (size_t)at, "%d ", o->widths[l]);
     put_option(&out[26], "convention", o->convention);
     put_option(&out[27], "threshold_start", o->threshold_start);
+    put_option(&out[28], "threshold_speed", (double)o->threshold_speed);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }

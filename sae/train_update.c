@@ -37,9 +37,9 @@ typedef struct {
 } update_job;
 
 /* One array of n parameters. */
-static void adam(const update_job *job, float *p, const float *g, float *m, float *v, size_t n) {
+static void adam(const update_job *job, float lr, float *p, const float *g, float *m, float *v, size_t n) {
     const sae_train_opts *o = &job->t->opts;
-    job->t->ex.k->adam(p, g, m, v, n, job->lr, o->beta1, o->beta2, o->adam_eps, job->c1, job->c2);
+    job->t->ex.k->adam(p, g, m, v, n, lr, o->beta1, o->beta2, o->adam_eps, job->c1, job->c2);
 }
 
 static void shrink(float *g, float scale, size_t n) {
@@ -55,7 +55,8 @@ static void update_groups(void *ctx, size_t begin, size_t end) {
     for (int j = 0; j < t->n_vectors; j++) {
         float *g = t->g.vector[j] + begin, *p = *t->vectors[j].data + begin;
         shrink(g, job->scale, end - begin);
-        adam(job, p, g, t->m.vector[j] + begin, t->v.vector[j] + begin, end - begin);
+        float lr = p - begin == s->threshold ? job->lr * t->opts.threshold_speed : job->lr;
+        adam(job, lr, p, g, t->m.vector[j] + begin, t->v.vector[j] + begin, end - begin);
     }
     for (size_t i = begin; i < end && s->threshold; i++) /* below 0 it would let negative values pass */
         if (s->threshold[i] < 0) s->threshold[i] = 0;
@@ -67,8 +68,9 @@ static void update_groups(void *ctx, size_t begin, size_t end) {
             shrink(t->g.w_enc + at, job->scale, d);
             shrink(t->g.w_dec + at, job->scale, d);
         }
-        adam(job, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
-        adam(job, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
+        adam(job, job->lr, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at,
+             t->v.w_enc + at, d);
+        adam(job, job->lr, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
         if (!t->opts.unit_norm_decoder) continue;
         float norm = sqrtf(t->ex.k->dot(w, w, d));
         if (norm > 0)
@@ -86,5 +88,5 @@ void sae_train_update(sae_trainer *t, double lr, float scale) {
                       .scale = scale};
     tn_parallel_for((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
     shrink(t->g.b_dec, scale, (size_t)s->cfg.d_in);
-    adam(&job, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
+    adam(&job, job.lr, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
 }

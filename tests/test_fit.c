@@ -325,12 +325,41 @@ static void refuses_bad_data(void) {
     CHECK(!exists(dir, "cfg.json"));
 }
 
+/* Latents a row of a short JumpReLU run with this learning rate of thresholds. */
+static double l0_of_short_run(float target, float threshold_speed) {
+    sae_fit_opts o = quick();
+    o.epochs = 10;
+    o.train.arch = SAE_TRAIN_JUMPRELU;
+    o.train.l0_penalty = SAE_L0_QUADRATIC;
+    o.train.target_l0 = target;
+    o.train.l1 = 1;
+    o.train.lr = 0.001f;
+    o.train.threshold_speed = threshold_speed;
+    sae_fit_result r;
+    tn_err e;
+    if (!CHECK_INT(fit(TEST_TMP "/fit-jump", &o, 1, NULL, NULL, &r, &e), TN_OK)) return -1;
+    double l0 = r.train.l0;
+    sae_fit_result_free(&r);
+    return l0;
+}
+
+/* At the speed of the other parameters they are still on their way when it ends. */
+static void thresholds_arrive_in_a_short_run(void) {
+    const float targets[] = {4, 6};
+    for (int i = 0; i < 2; i++) {
+        double target = (double)targets[i], l0 = l0_of_short_run(targets[i], -1);
+        if (!CHECK(l0 > 0.8 * target && l0 < 1.25 * target)) printf("L0 %g for a target of %g\n", l0, target);
+        CHECK(l0_of_short_run(targets[i], 1) > 1.25 * target);
+    }
+}
+
 void test_fit(void) {
     write_data();
     RUN(learns_and_saves_the_raw_frame);
     RUN(same_files_for_any_threads);
     RUN(resumes_as_if_never_stopped);
     RUN(log_has_a_line_per_interval);
+    RUN(thresholds_arrive_in_a_short_run);
     RUN(refuses_bad_options);
     RUN(refuses_bad_data);
 }

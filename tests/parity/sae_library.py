@@ -37,7 +37,8 @@ class Opts(c.Structure):
                 ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
                 ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
                 ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
-                ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("ste_to_input", c.c_int),
+                ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("threshold_speed", c.c_float),
+                ("ste_to_input", c.c_int),
                 ("n_widths", c.c_int), ("widths", c.c_int * 12), ("threshold_start", c.c_int), ("screen", c.c_int)]
 
 
