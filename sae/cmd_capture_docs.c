@@ -81,6 +81,7 @@ static int window_item(capture_docs *d, size_t index, qwen_item *out, tn_err *e)
 }
 
 int capture_docs_stretch(capture_docs *d, const writer *w, size_t first, tn_err *e) {
+    if (d->n > 0 && first == d->first) return TN_OK;
     d->first = first;
     d->n = d->count - first < d->room ? d->count - first : d->room;
     for (size_t i = 0; i < d->n; i++) {

@@ -34,7 +34,8 @@ typedef struct {
 /* Reads prompts or surveys texts; *longest is how many tokens a document may have. To be closed whatever is
  * returned. */
 int capture_docs_open(capture_docs *d, const writer *w, size_t *longest, tn_err *e);
-/* Makes the stretch that begins with document `first` (< count) ready for w, whose timeline has started.
+/* Makes the stretch that begins with document `first` (< count) ready for w, whose timeline has started; the
+ * latest one is ready already.
  * TN_ECTX or TN_EARG, with the place, for a document that cannot be run. */
 int capture_docs_stretch(capture_docs *d, const writer *w, size_t first, tn_err *e);
 /* *out = label, prompt and text of a document that is finished; the text is the caller's to free. */

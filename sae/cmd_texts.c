@@ -1,6 +1,8 @@
 /* Reading text files as windows of tokens (cmd_texts.h). */
 #include "sae/cmd_texts.h"
 
+#include "sae/ordered.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,15 +179,7 @@ int texts_open(text_windows *t, const texts_opts *o, const tok_model *tok, tn_er
 
 /* The last piece that begins at or before a token, which therefore holds it. */
 static size_t piece_of(const text_windows *t, size_t token) {
-    size_t low = 0, high = t->n_pieces;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (t->pieces[middle].token <= token)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return sae_last_at_most(&t->pieces->token, sizeof *t->pieces, t->n_pieces, token);
 }
 
 static int hold(text_windows *t, size_t piece, tn_err *e) {

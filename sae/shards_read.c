@@ -1,4 +1,5 @@
 /* Reading activation files that were opened as one (shards.h). */
+#include "sae/ordered.h"
 #include "sae/shards.h"
 
 #include <math.h>
@@ -9,15 +10,7 @@ static size_t row_bytes(const sae_shards *s, const sae_shard *h) {
 
 /* The shard that holds a row: the last one whose first row is not after it. */
 static size_t shard_of(const sae_shards *s, size_t row) {
-    size_t low = 0, high = s->count;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (s->at[middle].first_row <= row)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
+    return sae_last_at_most(&s->at->first_row, sizeof *s->at, s->count, row);
 }
 
 static void read_row(const sae_shards *s, const sae_shard *h, size_t row, float *dst) {

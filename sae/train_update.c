@@ -55,7 +55,7 @@ static void update_groups(void *ctx, size_t begin, size_t end) {
     for (int j = 0; j < t->n_vectors; j++) {
         float *g = t->g.vector[j] + begin, *p = *t->vectors[j].data + begin;
         shrink(g, job->scale, end - begin);
-        float lr = p - begin == s->threshold ? job->lr * t->opts.threshold_speed : job->lr;
+        float lr = t->vectors[j].data == &s->threshold ? job->lr * t->opts.threshold_speed : job->lr;
         adam(job, lr, p, g, t->m.vector[j] + begin, t->v.vector[j] + begin, end - begin);
     }
     for (size_t i = begin; i < end && s->threshold; i++) /* below 0 it would let negative values pass */

@@ -236,8 +236,8 @@ def test_run_evals(build, run, model, tokenizer, tmp_path, case, apply_b_dec):
     other.save_model(tmp_path)
     batches = {"batch_size_prompts": 5, "n_eval_reconstruction_batches": 1, "n_eval_sparsity_variance_batches": 1}
     what = ("kl", "ce_loss", "l2_norms", "sparsity_metrics", "variance_metrics", "featurewise_density_statistics")
-    stub = ForRunEvals(model, tokens)
-    theirs, features = run_evals(other, stub, stub, ActivationScaler(), exclude_special_tokens=False,
+    fed = ForRunEvals(model, tokens)
+    theirs, features = run_evals(other, fed, fed, ActivationScaler(), exclude_special_tokens=False,
                                  eval_config=EvalConfig(**batches, **{f"compute_{name}": True for name in what}))
     theirs = {name: value for group in theirs.values() for name, value in group.items()}
     got = run([build / "sae", "eval", "-m", MODEL, "-s", tmp_path, "--text", path, "--ctx", 50, "--limit", 5, "--json"])
