@@ -56,6 +56,12 @@ ifeq ($(shell $(CC) -mavxvnni -E -x c /dev/null >/dev/null 2>&1 && echo yes),yes
 $(OBJ)/tensor/kernels_avx2.o: CFLAGS_ALL += -DTN_AVXVNNI
 $(OBJ)/tensor/kernels_avxvnni%: CFLAGS_ALL += -mavxvnni -mavx2 -mfma -mf16c
 endif
+# Nor do those before GCC 11 and Clang 12 know AMX.
+AMX := -mamx-tile -mamx-bf16 -mamx-int8
+ifeq ($(shell $(CC) $(AMX) -E -x c /dev/null >/dev/null 2>&1 && echo yes),yes)
+$(OBJ)/tensor/kernels_avx512.o: CFLAGS_ALL += -DTN_AMX
+$(OBJ)/tensor/kernels_amx%: CFLAGS_ALL += $(AMX) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
+endif
 endif
 ifneq (,$(filter aarch64% arm64%,$(ARCH)))
 $(OBJ)/tensor/kernels_neondot%: CFLAGS_ALL += -march=armv8.2-a+dotprod

@@ -26,10 +26,12 @@ tn_cpu tn_cpu_detect(void) {
     tn_cpu cpu = {0};
     const unsigned fma = 1u << 12, osxsave = 1u << 27, f16c = 1u << 29; /* leaf 1, ecx */
     const unsigned avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30,
-                   vl = 1u << 31;          /* leaf 7, ebx */
-    const unsigned vnni = 1u << 11;        /* leaf 7, ecx */
-    const unsigned avxvnni = 1u << 4;      /* leaf 7, subleaf 1, eax */
+                   vl = 1u << 31;                        /* leaf 7, ebx */
+    const unsigned vnni = 1u << 11;                      /* leaf 7, ecx */
+    const unsigned amx = 1u << 22 | 1u << 24 | 1u << 25; /* leaf 7, edx: BF16, tiles, INT8 */
+    const unsigned avxvnni = 1u << 4;                    /* leaf 7, subleaf 1, eax */
     const unsigned ymm = 0x06, zmm = 0xE6; /* XCR0: SSE + AVX; and mask registers, zmm0-15, zmm16-31 */
+    const unsigned tiles = 0x60000;        /* their shapes and their contents */
 
     unsigned a, b, c, d;
     const unsigned need1 = fma | osxsave | f16c;
@@ -41,6 +43,7 @@ tn_cpu tn_cpu_detect(void) {
     const unsigned need7 = f | dq | bw | vl;
     cpu.avx512 = cpu.avx2 && (b & need7) == need7 && (saved & zmm) == zmm;
     cpu.avx512vnni = cpu.avx512 && (c & vnni);
+    cpu.amx = cpu.avx512vnni && (d & amx) == amx && (saved & tiles) == tiles && tn_allow_tiles();
 
     if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return cpu;
     cpu.avxvnni = cpu.avx2 && (a & avxvnni);
@@ -72,6 +75,7 @@ tn_cpu tn_cpu_detect(void) {
 const tn_kernels *tn_kernels_at(int i) {
     const tn_cpu cpu = tn_cpu_detect();
     const tn_kernels *const tiers[] = {
+        cpu.amx ? tn_tier_amx() : NULL,
         cpu.avx512vnni ? tn_tier_avx512vnni() : NULL,
         cpu.avx512 ? tn_tier_avx512() : NULL,
         cpu.avxvnni ? tn_tier_avxvnni() : NULL,

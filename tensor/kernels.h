@@ -59,6 +59,15 @@ typedef struct {
     size_t n, kpad, group, groups;
 } tn_qrows;
 
+/* Rows of activations, every number as the sum of three BF16 that it is exactly, laid out as the tier's
+ * matmul_split reads them: at most [groups, k/32, 3, 16, 32] BF16, groups of 16 rows, both rounded up. */
+typedef struct {
+    unsigned char *tiles;
+    size_t n, k;
+} tn_split;
+
+enum { TN_SPLIT_GROUP = 16, TN_SPLIT_COLS = 32, TN_SPLIT_PARTS = 3 };
+
 /* A bar that numbers may reach, one for each: c * r[i] + s[i], less the slack a * p[i] + b * q[i]. */
 typedef struct {
     const float *p, *q, *r, *s; /* [n] */
@@ -81,6 +90,15 @@ typedef struct {
                        size_t m, size_t k, float *room);
     void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
                         size_t m, size_t k, float *room);
+
+    /* The same with BF16 weights for processors that multiply BF16 much faster than F32; both NULL where
+     * there is no such way. split: writes rows TN_SPLIT_GROUP*g … of x to s. matmul_split: y from all rows of
+     * s, j < m; k >= 1; the arithmetic is that of F32 (only additions round), but numbers below 2^-126 count
+     * as 0, and sums run in another order than in matmul_bf16, so the bits differ; they do not depend on n or
+     * m either. */
+    void (*split)(const tn_split *s, const float *x, size_t ldx, size_t g);
+    void (*matmul_split)(float *y, size_t ldy, const tn_split *s, const void *w, size_t ldw, size_t m,
+                         float *room);
 
     /* One row of tn_qrows: scale[g] = max |x| / 127 over the group and q = x * (127 / max), rounded to
      * nearest, ties to even. A group whose max is below 1e-30 is all zeros; one that is not finite has scale
@@ -156,13 +174,19 @@ size_t tn_mat_bytes(const tn_mat *w);
 /* dst[cols] = row `row` of w as F32. */
 void tn_mat_row(float *dst, const tn_mat *w, size_t row);
 
-/* Bytes of scratch that tn_linear needs for n rows of k columns when the weights are quantised; 0 on
+/* Bytes of scratch that tn_linear needs for n rows of k columns when the weights are quantised or BF16; 0 on
  * overflow. */
 size_t tn_linear_scratch(size_t n, size_t k);
 
 /* y[n, w.rows] = x[n, w.cols] · wᵀ + bias[w.rows] (bias may be NULL), split over threads and tiled so
- * that a block of w is read from memory once for all n rows. This is HF's nn.Linear. Quantised weights
- * need scratch (tn_linear_scratch bytes) for x in 8 bits; with floats it may be NULL. */
+ * that a block of w is read from memory once for all n rows. This is HF's nn.Linear. Quantised and BF16
+ * weights need scratch (tn_linear_scratch bytes) for x in 8 bits or in parts; with F32 and F16 it may be
+ * NULL.
+ *
+ * Which kernel computes depends on the tier and on w alone, never on n: matmul_split, where there is one, for
+ * BF16 matrices of more than TN_NARROW_COLS columns. Narrower ones, whose models are small enough for the
+ * caches, gain little by it, and so have the same bits in all vector tiers. */
+enum { TN_NARROW_COLS = 512 };
 void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n,
                void *scratch);
 

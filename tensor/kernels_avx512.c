@@ -1,5 +1,6 @@
-/* The "avx512" and "avx512vnni" tiers: tables and vector kernels, which they share. Matrix products are in
- * kernels_avx512_matmul.c and, quantised, in kernels_avx512_quant.c and kernels_avx512vnni_quant.c.
+/* The "avx512", "avx512vnni" and "amx" tiers: tables and vector kernels, which they share. Matrix products
+ * are in kernels_avx512_matmul.c and kernels_amx.c and, quantised, in kernels_avx512_quant.c,
+ * kernels_avx512vnni_quant.c and kernels_amx_quant.c.
  *
  * Every loop takes 16 floats at a time under a mask: all ones, except in the last step, where only the
  * lanes that exist are loaded and stored. Where scalar code does a multiplication and an addition this
@@ -214,8 +215,26 @@ const tn_kernels *tn_tier_avx512vnni(void) {
     return &table;
 }
 
+const tn_kernels *tn_tier_amx(void) {
+#ifdef TN_AMX
+    static const tn_kernels table = {.name = "amx",
+                                     FLOATS,
+                                     .split = tn_amx_split,
+                                     .matmul_split = tn_amx_matmul_split,
+                                     .quantize = tn_avx512_quantize,
+                                     .matmul_q8 = tn_amx_matmul_q8,
+                                     .matmul_q4 = tn_amx_matmul_q4};
+    return &table;
+#else
+    return NULL;
+#endif
+}
+
 #else
 
+const tn_kernels *tn_tier_amx(void) {
+    return NULL;
+}
 const tn_kernels *tn_tier_avx512(void) {
     return NULL;
 }

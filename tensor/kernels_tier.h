@@ -91,6 +91,13 @@ void tn_avx512_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *
 void tn_avx512vnni_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_avx512vnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
+/* kernels_amx.c, for the tier "amx" */
+void tn_amx_split(const tn_split *s, const float *x, size_t ldx, size_t g);
+void tn_amx_matmul_split(float *y, size_t ldy, const tn_split *s, const void *w, size_t ldw, size_t m,
+                         float *room);
+void tn_amx_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+void tn_amx_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
+
 /* The tables. All but the first are NULL where the compiler was not told to use the instruction set; whether
  * the processor has it is for cpu.c to find out. */
 const tn_kernels *tn_tier_scalar(void);
@@ -98,6 +105,7 @@ const tn_kernels *tn_tier_avx2(void);
 const tn_kernels *tn_tier_avxvnni(void); /* NULL also where the compiler does not know the instruction set */
 const tn_kernels *tn_tier_avx512(void);
 const tn_kernels *tn_tier_avx512vnni(void);
+const tn_kernels *tn_tier_amx(void); /* NULL also where the compiler does not know the instruction set */
 const tn_kernels *tn_tier_neon(void);
 const tn_kernels *tn_tier_neondot(void);
 const tn_kernels *tn_tier_neoni8mm(void);

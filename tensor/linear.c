@@ -36,8 +36,13 @@ typedef struct {
     int count;
     const float *x; /* [n, k] */
     size_t n, k;
-    tn_qrows q; /* the same in 8 bits when some weights are quantised */
+    tn_qrows q;     /* the same in 8 bits when some weights are quantised */
+    tn_split split; /* the same in parts when some weights are for matmul_split */
 } sweep;
+
+static int is_for_split(tn_exec ex, const tn_mat *w) {
+    return ex.k->matmul_split && !w->bits && w->dtype == TN_BF16 && w->cols > TN_NARROW_COLS;
+}
 
 /* Columns j0 … j0+m-1 of one product. */
 static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m, float *room) {
@@ -51,9 +56,12 @@ static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m, fl
         k->matmul_q4(y, ldy, &s->q, w, j0, m);
     else {
         const unsigned char *from = (const unsigned char *)w->data + j0 * w->cols * tn_dtype_size(w->dtype);
-        (w->dtype == TN_BF16  ? k->matmul_bf16
-         : w->dtype == TN_F16 ? k->matmul_f16
-                              : k->matmul_f32)(y, ldy, s->x, s->k, from, w->cols, s->n, m, s->k, room);
+        if (is_for_split(s->ex, w))
+            k->matmul_split(y, ldy, &s->split, from, w->cols, m, room);
+        else
+            (w->dtype == TN_BF16  ? k->matmul_bf16
+             : w->dtype == TN_F16 ? k->matmul_f16
+                                  : k->matmul_f32)(y, ldy, s->x, s->k, from, w->cols, s->n, m, s->k, room);
     }
     if (p->bias == NULL) return;
     for (size_t i = 0; i < s->n; i++) k->add(y + i * ldy, p->bias + j0, m);
@@ -85,8 +93,14 @@ static void quantize_rows(void *ctx, size_t begin, size_t end) {
                           s->x + i * s->k, s->k, q->group);
 }
 
-/* Room for n rows; the groups are at their most when each has TN_Q_PAD columns. */
-static void carve(tn_qrows *q, tn_arena *a, size_t n, size_t k) {
+/* Groups begin … end-1 of x in parts. */
+static void split_groups(void *ctx, size_t begin, size_t end) {
+    const sweep *s = ctx;
+    for (size_t g = begin; g < end; g++) s->ex.k->split(&s->split, s->x, s->k, g);
+}
+
+/* Room for n rows in 8 bits; the groups are at their most when each has TN_Q_PAD columns. */
+static void carve_rounded(tn_qrows *q, tn_arena *a, size_t n, size_t k) {
     size_t bytes = 0, most = 0;
     if (k > SIZE_MAX - TN_Q_PAD || tn_mul_size(n, tn_q_pad(k), &bytes) ||
         tn_mul_size(n, tn_q_pad(k) / TN_Q_PAD, &most))
@@ -96,26 +110,58 @@ static void carve(tn_qrows *q, tn_arena *a, size_t n, size_t k) {
     q->sum = tn_arena_take(a, most, sizeof *q->sum);
 }
 
-size_t tn_linear_scratch(size_t n, size_t k) {
+static size_t split_groups_of(size_t n) {
+    return n / TN_SPLIT_GROUP + (n % TN_SPLIT_GROUP != 0);
+}
+
+static void carve_split(tn_split *s, tn_arena *a, size_t n, size_t k) {
+    enum { STEP_BYTES = TN_SPLIT_PARTS * TN_SPLIT_GROUP * TN_SPLIT_COLS * 2 };
+    const size_t steps = k / TN_SPLIT_COLS + (k % TN_SPLIT_COLS != 0);
+    size_t tiles = 0;
+    if (tn_mul_size(split_groups_of(n), steps, &tiles)) a->failed = 1;
+    s->tiles = tn_arena_take(a, tiles, STEP_BYTES);
+}
+
+/* Bytes for n rows, in parts too when `parts`; 0 on overflow. */
+static size_t scratch_bytes(size_t n, size_t k, int parts) {
     tn_qrows q;
+    tn_split split;
     tn_arena a = tn_arena_measure();
-    carve(&q, &a, n, k);
+    carve_rounded(&q, &a, n, k);
+    if (parts) carve_split(&split, &a, n, k);
     return a.failed ? 0 : a.used + TN_ALIGN; /* the caller's block may start anywhere */
+}
+
+size_t tn_linear_scratch(size_t n, size_t k) {
+#if defined(__x86_64__)
+    return scratch_bytes(n, k, 1);
+#else
+    return scratch_bytes(n, k, 0); /* no other processor has a tier with matmul_split */
+#endif
 }
 
 void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, size_t n, void *scratch) {
     sweep s = {.ex = ex, .p = p, .count = count, .x = x, .n = n, .k = p[0].w->cols};
     size_t all = 0, group = 0;
+    int parts = 0;
     double work = 0; /* a double, which cannot wrap */
     for (int i = 0; i < count; i++) {
         all += units(p[i].w->rows);
         work += (double)n * (double)p[i].w->rows * (double)s.k;
         if (p[i].w->bits) group = p[i].w->group;
+        parts = parts || is_for_split(ex, p[i].w);
     }
     const int threads = work < SERIAL_WORK ? 1 : ex.threads;
+    tn_arena room = {0};
+    if (group || parts) room = tn_arena_on(scratch, scratch_bytes(n, s.k, parts));
+    if (parts) {
+        carve_split(&s.split, &room, n, s.k);
+        s.split.n = n;
+        s.split.k = s.k;
+        tn_parallel_for(split_groups_of(n), 1, threads, split_groups, &s);
+    }
     if (group) {
-        tn_arena room = tn_arena_on(scratch, tn_linear_scratch(n, s.k));
-        carve(&s.q, &room, n, s.k);
+        carve_rounded(&s.q, &room, n, s.k);
         s.q.n = n;
         s.q.kpad = tn_q_pad(s.k);
         s.q.group = group;

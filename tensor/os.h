@@ -51,6 +51,8 @@ int tn_is_terminal(int fd);
  * where the system does not say. */
 enum { TN_ARM_DOTPROD = 1, TN_ARM_I8MM = 2 };
 unsigned tn_arm_features(void);
+/* Asks the system to let this process use AMX's tiles, as long as it runs; 1 if it does. */
+int tn_allow_tiles(void);
 size_t tn_peak_memory(void); /* largest resident size so far in bytes, 0 when unknown */
 /* Resident memory of our own now, mapped files not counted, in bytes; 0 when unknown. */
 size_t tn_private_memory(void);

@@ -21,6 +21,7 @@
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/syscall.h>
 #endif
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -334,6 +335,18 @@ unsigned tn_arm_features(void) {
 }
 #else
 unsigned tn_arm_features(void) {
+    return 0;
+}
+#endif
+
+#if defined(__x86_64__) && defined(__linux__)
+/* Linux saves a process's tiles only once it has asked (Documentation/arch/x86/xstate.rst). */
+int tn_allow_tiles(void) {
+    enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+#else
+int tn_allow_tiles(void) {
     return 0;
 }
 #endif
