@@ -32,8 +32,8 @@ enum {
     NARROW = 5,             /* rows whose parts fit into one tile of columns */
     BLOCKS = 2,             /* 16 rows of w each, computed at once */
     MOST_SUMS = BLOCKS * PARTS * TILE_BYTES / (int)sizeof(float), /* of BLOCKS blocks and one group */
-    CHUNK_STEPS = 28,   /* of what BLOCKS blocks of w share with a group: 56 KB of w, 84 KB of x */
-    GROUPS_AT_ONCE = 16 /* whose chunks stay in L2 while all rows of w pass by */
+    CHUNK_STEPS = 28,  /* of what BLOCKS blocks of w share with a group: 56 KB of w, 84 KB of x */
+    GROUPS_AT_ONCE = 8 /* whose chunks stay in L2 while all rows of w pass by */
 };
 
 static size_t min_size(size_t a, size_t b) {
@@ -113,19 +113,32 @@ void tn_amx_split(const tn_split *x, const float *rows, size_t ldx, size_t g) {
     }
 }
 
+/* Rows of w that are needed soon. While a step computes it asks for their part of the same step, so that
+ * memory works all the time and never more than a few lines at once. */
+typedef struct {
+    const unsigned char *w;
+    size_t rows;
+} rows_ahead;
+
+TN_INLINE void ask(rows_ahead ahead, size_t stride, size_t step) {
+    for (size_t r = 0; r < ahead.rows; r++)
+        _mm_prefetch((const char *)ahead.w + r * stride + step * TILE_ROW_BYTES, _MM_HINT_T1);
+}
+
 /* ---- Sums of `steps` steps: c [blocks, tiles of x, 16 rows of w, 16 columns] += w * x ----
  *
  * w: of the first row and step, rows `stride` bytes apart; x: tile after tile; `fresh`: c begins at 0. Tiles
  * of the sums first, then one for w and one for x: the processor renames them, so each can be loaded anew at
  * once. */
 typedef void (*sums_fn)(float *c, const unsigned char *w, size_t stride, const unsigned char *x, size_t steps,
-                        int fresh);
+                        int fresh, rows_ahead ahead);
 
 static void sums_narrow_1(float *c, const unsigned char *w, size_t stride, const unsigned char *x,
-                          size_t steps, int fresh) {
+                          size_t steps, int fresh, rows_ahead ahead) {
     _tile_zero(0);
     if (!fresh) _tile_loadd(0, c, TILE_ROW_BYTES);
     for (size_t s = 0; s < steps; s++, w += TILE_ROW_BYTES, x += TILE_BYTES) {
+        ask(ahead, stride, s);
         _tile_loadd(6, w, stride);
         _tile_loadd(7, x, TILE_ROW_BYTES);
         _tile_dpbf16ps(0, 6, 7);
@@ -134,7 +147,7 @@ static void sums_narrow_1(float *c, const unsigned char *w, size_t stride, const
 }
 
 static void sums_narrow_2(float *c, const unsigned char *w, size_t stride, const unsigned char *x,
-                          size_t steps, int fresh) {
+                          size_t steps, int fresh, rows_ahead ahead) {
     float *c1 = c + 256;
     _tile_zero(0);
     _tile_zero(1);
@@ -143,6 +156,7 @@ static void sums_narrow_2(float *c, const unsigned char *w, size_t stride, const
         _tile_loadd(1, c1, TILE_ROW_BYTES);
     }
     for (size_t s = 0; s < steps; s++, w += TILE_ROW_BYTES, x += TILE_BYTES) {
+        ask(ahead, stride, s);
         _tile_loadd(7, x, TILE_ROW_BYTES);
         _tile_loadd(5, w, stride);
         _tile_loadd(6, w + TILE_ROWS * stride, stride);
@@ -154,7 +168,7 @@ static void sums_narrow_2(float *c, const unsigned char *w, size_t stride, const
 }
 
 static void sums_wide_1(float *c, const unsigned char *w, size_t stride, const unsigned char *x, size_t steps,
-                        int fresh) {
+                        int fresh, rows_ahead ahead) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -164,6 +178,7 @@ static void sums_wide_1(float *c, const unsigned char *w, size_t stride, const u
         _tile_loadd(2, c + 512, TILE_ROW_BYTES);
     }
     for (size_t s = 0; s < steps; s++, w += TILE_ROW_BYTES, x += PARTS * TILE_BYTES) {
+        ask(ahead, stride, s);
         _tile_loadd(6, w, stride);
         _tile_loadd(7, x, TILE_ROW_BYTES);
         _tile_dpbf16ps(0, 6, 7);
@@ -178,7 +193,7 @@ static void sums_wide_1(float *c, const unsigned char *w, size_t stride, const u
 }
 
 static void sums_wide_2(float *c, const unsigned char *w, size_t stride, const unsigned char *x, size_t steps,
-                        int fresh) {
+                        int fresh, rows_ahead ahead) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -194,6 +209,7 @@ static void sums_wide_2(float *c, const unsigned char *w, size_t stride, const u
         _tile_loadd(5, c + 1280, TILE_ROW_BYTES);
     }
     for (size_t s = 0; s < steps; s++, w += TILE_ROW_BYTES, x += PARTS * TILE_BYTES) {
+        ask(ahead, stride, s);
         _tile_loadd(6, w, stride);
         _tile_loadd(7, x, TILE_ROW_BYTES);
         _tile_dpbf16ps(0, 6, 7);
@@ -230,18 +246,19 @@ typedef struct {
 /* Steps s0 … s1-1 of rows j … j + 16*blocks - 1 of w, of which m exist, and of group g of x. Where the step
  * or the rows are not whole they are copied to a tile of their own with zeros around. */
 static void add_steps(float *c, const product *p, sums_fn sums, size_t blocks, size_t j, size_t g, size_t s0,
-                      size_t s1) {
+                      size_t s1, rows_ahead ahead) {
     const size_t rows = min_size(p->m - j, blocks * TILE_ROWS), k = p->x->k, step = step_bytes(p->x->n);
     const unsigned char *w = p->w + j * p->row_bytes, *x = group_of(p->x, g);
     size_t whole = rows < blocks * TILE_ROWS ? s0 : min_size(s1, k / DEPTH);
     if (whole < s0) whole = s0;
-    if (whole > s0) sums(c, w + s0 * TILE_ROW_BYTES, p->row_bytes, x + s0 * step, whole - s0, s0 == 0);
+    if (whole > s0) sums(c, w + s0 * TILE_ROW_BYTES, p->row_bytes, x + s0 * step, whole - s0, s0 == 0, ahead);
+    const rows_ahead nothing = {NULL, 0};
     for (size_t s = whole; s < s1; s++) {
         unsigned char edge[BLOCKS * TILE_BYTES] = {0};
         const size_t bytes = min_size(k - s * DEPTH, DEPTH) * 2;
         for (size_t r = 0; r < rows; r++)
             memcpy(edge + r * TILE_ROW_BYTES, w + r * p->row_bytes + s * TILE_ROW_BYTES, bytes);
-        sums(c, edge, TILE_ROW_BYTES, x + s * step, 1, s == 0);
+        sums(c, edge, TILE_ROW_BYTES, x + s * step, 1, s == 0, nothing);
     }
 }
 
@@ -275,13 +292,12 @@ static size_t blocks_at(const product *p, size_t j) {
     return p->m - j >= BLOCKS * TILE_ROWS ? BLOCKS : 1;
 }
 
-/* Asks for part `part` of `parts` of what the next rows of w hold in steps s0 … s1-1. */
-static void prefetch(const product *p, size_t j, size_t s0, size_t s1, size_t part, size_t parts) {
-    if (j >= p->m) return;
-    const size_t rows = min_size(p->m - j, BLOCKS * TILE_ROWS), width = s1 - s0, lines = rows * width;
-    const unsigned char *w = p->w + j * p->row_bytes + s0 * TILE_ROW_BYTES;
-    for (size_t i = lines * part / parts; i < lines * (part + 1) / parts; i++)
-        _mm_prefetch((const char *)w + i / width * p->row_bytes + i % width * TILE_ROW_BYTES, _MM_HINT_T1);
+/* Part `part` of `parts` of the next rows of w, from row j and step s0 on. */
+static rows_ahead next_rows(const product *p, size_t j, size_t s0, size_t part, size_t parts) {
+    const size_t rows = j < p->m ? min_size(p->m - j, BLOCKS * TILE_ROWS) : 0, first = rows * part / parts;
+    const rows_ahead ahead = {p->w + (j + first) * p->row_bytes + s0 * TILE_ROW_BYTES,
+                              rows * (part + 1) / parts - first};
+    return ahead;
 }
 
 static void narrow(const product *p) {
@@ -289,8 +305,8 @@ static void narrow(const product *p) {
     const size_t steps = steps_of(p->x->k);
     for (size_t j = 0, blocks; j < p->m; j += blocks * TILE_ROWS) {
         blocks = blocks_at(p, j);
-        prefetch(p, j + BLOCKS * TILE_ROWS, 0, steps, 0, 1);
-        add_steps(c, p, blocks == BLOCKS ? sums_narrow_2 : sums_narrow_1, blocks, j, 0, 0, steps);
+        add_steps(c, p, blocks == BLOCKS ? sums_narrow_2 : sums_narrow_1, blocks, j, 0, 0, steps,
+                  next_rows(p, j + blocks * TILE_ROWS, 0, 0, 1));
         for (size_t b = 0; b < blocks; b++) finish(p, c + b * 256, j + b * TILE_ROWS, 0);
     }
 }
@@ -308,8 +324,8 @@ static void wide_part(const product *p, size_t j0, size_t j1, size_t g0, size_t 
             blocks = blocks_at(p, j);
             for (size_t g = g0; g < g1; g++) {
                 float *c = chunk < steps ? parked : local;
-                prefetch(p, j + blocks * TILE_ROWS, s0, s1, g - g0, groups);
-                add_steps(c, p, blocks == BLOCKS ? sums_wide_2 : sums_wide_1, blocks, j, g, s0, s1);
+                add_steps(c, p, blocks == BLOCKS ? sums_wide_2 : sums_wide_1, blocks, j, g, s0, s1,
+                          next_rows(p, j + blocks * TILE_ROWS, s0, g - g0, groups));
                 if (s1 == steps)
                     for (size_t b = 0; b < blocks; b++) finish(p, c + b * PARTS * 256, j + b * TILE_ROWS, g);
                 if (chunk < steps) parked += MOST_SUMS;
@@ -334,7 +350,7 @@ void tn_amx_matmul_split(float *y, size_t ldy, const tn_split *x, const void *w,
                          float *room) {
     const product p = {y, ldy, x, w, ldw * 2, m};
     const tile_shapes shapes = whole_tiles();
-    _tile_loadconfig(&shapes);
+    configure_tiles(&shapes);
     if (x->n <= NARROW)
         narrow(&p);
     else

@@ -212,7 +212,7 @@ static void matmul(int bits, float *y, size_t ldy, const tn_qrows *x, const tn_m
                            .scale_bytes = scale_bytes,
                            .bits = bits};
         const tile_shapes shapes = quant_tiles();
-        _tile_loadconfig(&shapes);
+        configure_tiles(&shapes);
         if (is_short)
             short_groups(&p);
         else

@@ -38,6 +38,12 @@ static inline tile_shapes whole_tiles(void) {
     return shapes;
 }
 
+/* The shapes must be in memory whole: GCC 12 believes that the intrinsic reads eight bytes of them. */
+static inline void configure_tiles(const tile_shapes *shapes) {
+    __asm__ volatile("" : : "r"(shapes) : "memory");
+    _tile_loadconfig(shapes);
+}
+
 /* r[i] lane j <-> r[j] lane i: pairs, then fours, then quarters of registers change places. */
 TN_INLINE void transpose16(__m512i r[16]) {
     __m512i t[16];
