@@ -10,8 +10,8 @@
  * rows of x, so that a group costs no more than its products and, for each row of x, one multiply-add of 16
  * totals:
  *
- *     for each block, for each chunk
- *       unpack it
+ *     for each ROWS rows of x, for each block, for each chunk of it
+ *       unpack the chunk
  *       for each 16 rows of x:  total [16, 16] += float(C) * (x scale * w scale)      for each group
  *
  * Long groups (8 bits). What is done once for a group costs next to nothing, so w is used as it is stored;
@@ -24,8 +24,9 @@
 #include "tensor/kernels_x86_amx.h"
 
 enum {
-    STEP = 64,   /* columns of whole tiles; tiles 5 to 7 are half as deep, for a last TN_Q_PAD */
+    STEP = 64,   /* columns of whole tiles; tiles 6 and 7 are half as deep, for a last TN_Q_PAD */
     CHUNK = 512, /* columns of a panel */
+    ROWS = 128,  /* of x that share it */
     SUMS = TILE_BYTES / (int)sizeof(int32_t)
 };
 
@@ -45,8 +46,8 @@ static size_t min_size(size_t a, size_t b) {
 
 static tile_shapes quant_tiles(void) {
     tile_shapes shapes = whole_tiles();
-    shapes.row_bytes[5] = TN_Q_PAD;                 /* of x */
-    shapes.rows[6] = shapes.rows[7] = TN_Q_PAD / 4; /* of w */
+    shapes.row_bytes[6] = TN_Q_PAD; /* of x */
+    shapes.rows[7] = TN_Q_PAD / 4;  /* of w */
     return shapes;
 }
 
@@ -59,6 +60,31 @@ static __mmask16 columns_of(const product *p, size_t b) {
 /* total += float(sum) * (xs * ws) */
 TN_INLINE floats scaled(floats total, ints sum, float xs, floats ws) {
     return multiply_add(to_floats(sum), multiply(all_floats(xs), ws), total);
+}
+
+/* Instructions name their tiles as constants; these choose among the four of the sums. Products are of tiles
+ * 4 and 5, or of the half ones. */
+TN_INLINE void clear(int t) {
+    if (t == 0) _tile_zero(0);
+    if (t == 1) _tile_zero(1);
+    if (t == 2) _tile_zero(2);
+    if (t == 3) _tile_zero(3);
+}
+TN_INLINE void add_products(int t, int half) {
+    if (t == 0 && !half) _tile_dpbssd(0, 4, 5);
+    if (t == 1 && !half) _tile_dpbssd(1, 4, 5);
+    if (t == 2 && !half) _tile_dpbssd(2, 4, 5);
+    if (t == 3 && !half) _tile_dpbssd(3, 4, 5);
+    if (t == 0 && half) _tile_dpbssd(0, 6, 7);
+    if (t == 1 && half) _tile_dpbssd(1, 6, 7);
+    if (t == 2 && half) _tile_dpbssd(2, 6, 7);
+    if (t == 3 && half) _tile_dpbssd(3, 6, 7);
+}
+TN_INLINE void store_sums(int t, int32_t *c) {
+    if (t == 0) _tile_stored(0, c, TILE_ROW_BYTES);
+    if (t == 1) _tile_stored(1, c, TILE_ROW_BYTES);
+    if (t == 2) _tile_stored(2, c, TILE_ROW_BYTES);
+    if (t == 3) _tile_stored(3, c, TILE_ROW_BYTES);
 }
 
 /* ---- Short groups ---- */
@@ -78,59 +104,92 @@ static void unpack(int8_t *panel, int bits, const unsigned char *w, size_t colum
     }
 }
 
-/* c [16, 16] = the products of `columns` columns of 16 rows of x and a panel. */
-TN_INLINE void multiply_panel(int32_t *c, const int8_t *x, size_t ldx, const int8_t *panel, size_t columns) {
-    _tile_zero(0);
+/* Tile `t` (constant) of the four sums = the products of one group: `columns` columns of 16 rows of x and a
+ * panel. */
+TN_INLINE void multiply_panel(int t, const int8_t *x, size_t ldx, const int8_t *panel, size_t columns) {
+    clear(t);
     size_t k = 0;
     for (; k + STEP <= columns; k += STEP) {
-        _tile_loadd(1, x + k, ldx);
-        _tile_loadd(2, panel + k * 16, TILE_ROW_BYTES);
-        _tile_dpbssd(0, 1, 2);
+        _tile_loadd(4, x + k, ldx);
+        _tile_loadd(5, panel + k * 16, TILE_ROW_BYTES);
+        add_products(t, 0);
     }
     if (k < columns) {
-        _tile_loadd(5, x + k, ldx);
-        _tile_loadd(6, panel + k * 16, TILE_ROW_BYTES);
-        _tile_dpbssd(0, 5, 6);
+        _tile_loadd(6, x + k, ldx);
+        _tile_loadd(7, panel + k * 16, TILE_ROW_BYTES);
+        add_products(t, 1);
     }
-    _tile_stored(0, c, TILE_ROW_BYTES);
 }
 
-/* 16 rows of x from i, groups g0 … g1-1 of block b, whose first column is that of the panel. */
-static void add_groups(const product *p, size_t i, size_t b, size_t g0, size_t g1, const int8_t *panel) {
+/* total [16 rows of x, 16 rows of w] += `count` groups (constant, at most 4) from g on; the panel is that of
+ * group g. Several groups' tiles are under way before the first is needed. */
+TN_INLINE void add_some_groups(floats *total, size_t count, const product *p, size_t i, size_t g,
+                               const unsigned char *scales, const int8_t *panel) {
     const tn_qrows *x = p->x;
-    const __mmask16 columns = columns_of(p, b);
-    const unsigned char *scales = p->scales + b * p->scale_bytes;
-    const float *xs = x->scale + i * x->groups;
-    float *y = p->y + i * p->ldy + b * TN_Q_ROWS;
-    _Alignas(64) int32_t c[SUMS];
-    floats total[TILE_ROWS];
-    TN_UNROLL for (int r = 0; r < TILE_ROWS; r++) {
-        total[r] = g0 > 0 ? _mm512_maskz_loadu_ps(columns, y + (size_t)r * p->ldy) : all_floats(0);
+    const float *xs = x->scale + i * x->groups + g;
+    _Alignas(64) int32_t c[4 * SUMS];
+    floats ws[4];
+    TN_UNROLL for (size_t a = 0; a < count; a++) {
+        const size_t begin = (g + a) * x->group, end = min_size(begin + x->group, x->kpad);
+        multiply_panel((int)a, x->q + i * x->kpad + begin, x->kpad, panel + a * x->group * 16, end - begin);
+        ws[a] = load_bf16(scales + (g + a) * TN_Q_ROWS * 2);
     }
-    for (size_t g = g0; g < g1; g++) {
-        const size_t begin = g * x->group, end = min_size(begin + x->group, x->kpad);
-        multiply_panel(c, x->q + i * x->kpad + begin, x->kpad, panel + (begin - g0 * x->group) * 16,
-                       end - begin);
-        const floats ws = load_bf16(scales + g * TN_Q_ROWS * 2);
-        TN_UNROLL for (int r = 0; r < TILE_ROWS; r++) {
-            total[r] = scaled(total[r], _mm512_load_si512(c + r * 16), xs[(size_t)r * x->groups + g], ws);
+    TN_UNROLL for (size_t a = 0; a < count; a++) store_sums((int)a, c + a * SUMS);
+    TN_UNROLL for (size_t r = 0; r < TILE_ROWS; r++) {
+        TN_UNROLL for (size_t a = 0; a < count; a++) {
+            total[r] =
+                scaled(total[r], _mm512_load_si512(c + a * SUMS + r * 16), xs[r * x->groups + a], ws[a]);
         }
     }
-    TN_UNROLL for (int r = 0; r < TILE_ROWS; r++)
-        _mm512_mask_storeu_ps(y + (size_t)r * p->ldy, columns, total[r]);
+}
+
+/* 16 rows of x from i, groups g0 … g1-1 of block b, whose first column is that of the panel; totals [16, 16].
+ */
+static void add_groups(const product *p, floats *totals, size_t i, size_t b, size_t g0, size_t g1,
+                       const int8_t *panel) {
+    const unsigned char *scales = p->scales + b * p->scale_bytes;
+    const size_t group_bytes = p->x->group * TN_Q_ROWS;
+    floats total[TILE_ROWS];
+    TN_UNROLL for (int r = 0; r < TILE_ROWS; r++) total[r] = g0 > 0 ? totals[r] : all_floats(0);
+    size_t g = g0;
+    for (; g + 4 <= g1; g += 4, panel += 4 * group_bytes) add_some_groups(total, 4, p, i, g, scales, panel);
+    for (; g < g1; g++, panel += group_bytes) add_some_groups(total, 1, p, i, g, scales, panel);
+    TN_UNROLL for (int r = 0; r < TILE_ROWS; r++) totals[r] = total[r];
+}
+
+/* Asks for the share of rows i … i+15 of n in `bytes` bytes of weights, those behind the present chunk: while
+ * it is computed they come nearer. */
+static void ask(const unsigned char *next, size_t bytes, size_t i, size_t n) {
+    const size_t lines = bytes / TILE_ROW_BYTES;
+    for (size_t line = lines * i / n; line < lines * (i + TILE_ROWS) / n; line++)
+        _mm_prefetch((const char *)next + line * TILE_ROW_BYTES, _MM_HINT_T1);
+}
+
+/* Rows i0 … i1-1 of x, at most ROWS, and block b. y is touched once: its rows lie far apart. */
+static void short_groups_of(const product *p, size_t i0, size_t i1, size_t b) {
+    const tn_qrows *x = p->x;
+    const size_t step = CHUNK / x->group;
+    const __mmask16 mask = columns_of(p, b);
+    int8_t panel[CHUNK * TN_Q_ROWS];
+    floats totals[ROWS];
+    for (size_t g = 0; g < x->groups; g += step) {
+        const size_t g1 = min_size(g + step, x->groups), begin = g * x->group;
+        const size_t columns = min_size(g1 * x->group, x->kpad) - begin,
+                     bytes = columns * 2 * (size_t)p->bits;
+        const unsigned char *w = p->data + b * p->block_bytes + begin * 2 * (size_t)p->bits;
+        unpack(panel, p->bits, w, columns);
+        for (size_t i = i0; i < i1; i += TILE_ROWS) {
+            ask(w + bytes, bytes, i - i0, i1 - i0);
+            add_groups(p, totals + (i - i0), i, b, g, g1, panel);
+        }
+    }
+    for (size_t i = i0; i < i1; i++)
+        _mm512_mask_storeu_ps(p->y + i * p->ldy + b * TN_Q_ROWS, mask, totals[i - i0]);
 }
 
 static void short_groups(const product *p) {
-    const tn_qrows *x = p->x;
-    const size_t step = CHUNK / x->group, column_bytes = 2 * (size_t)p->bits;
-    int8_t panel[CHUNK * TN_Q_ROWS];
-    for (size_t b = 0; b * TN_Q_ROWS < p->m; b++)
-        for (size_t g = 0; g < x->groups; g += step) {
-            const size_t g1 = min_size(g + step, x->groups), begin = g * x->group;
-            unpack(panel, p->bits, p->data + b * p->block_bytes + begin * column_bytes,
-                   min_size(g1 * x->group, x->kpad) - begin);
-            for (size_t i = 0; i < p->n; i += TILE_ROWS) add_groups(p, i, b, g, g1, panel);
-        }
+    for (size_t i = 0; i < p->n; i += ROWS)
+        for (size_t b = 0; b * TN_Q_ROWS < p->m; b++) short_groups_of(p, i, min_size(i + ROWS, p->n), b);
 }
 
 /* ---- Long groups of 8 bits ---- */
@@ -145,18 +204,18 @@ static void multiply_stored(int32_t *c, const int8_t *x, size_t ldx, const unsig
     _tile_zero(1);
     size_t k = 0;
     for (; k + STEP <= columns; k += STEP) {
-        _tile_loadd(2, x + k, ldx);
-        _tile_loadd(3, w + k * 16, TILE_ROW_BYTES);
-        _tile_loadd(4, other + k * 16, TILE_ROW_BYTES);
-        _tile_dpbsud(0, 2, 3);
-        _tile_dpbsud(1, 2, 4);
+        _tile_loadd(4, x + k, ldx);
+        _tile_loadd(5, w + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(0, 4, 5);
+        _tile_loadd(5, other + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(1, 4, 5);
     }
     if (k < columns) {
-        _tile_loadd(5, x + k, ldx);
-        _tile_loadd(6, w + k * 16, TILE_ROW_BYTES);
+        _tile_loadd(6, x + k, ldx);
+        _tile_loadd(7, w + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(0, 6, 7);
         _tile_loadd(7, other + k * 16, TILE_ROW_BYTES);
-        _tile_dpbsud(0, 5, 6);
-        _tile_dpbsud(1, 5, 7);
+        _tile_dpbsud(1, 6, 7);
     }
     _tile_stored(0, c, TILE_ROW_BYTES);
     _tile_stored(1, c + SUMS, TILE_ROW_BYTES);
