@@ -44,6 +44,10 @@ void tn_out_discard(tn_out *o);          /* frees o and removes the temporary fi
 /* tn_out_open + write + commit. */
 int tn_write_file(const char *path, const void *bytes, size_t n, tn_err *e);
 
+/* Memory [n] bytes as malloc gives it, for free(). Two megabytes and more lie on the system's large pages
+ * where it has them: to be used as a whole, as it comes in pieces of that size. NULL when there is none. */
+void *tn_alloc_large(size_t n);
+
 double tn_now(void);     /* seconds of a monotonic clock */
 int tn_core_count(void); /* usable cores, at least 1 */
 int tn_is_terminal(int fd);

@@ -80,6 +80,20 @@ void tn_map_release(const tn_map *m, const void *from, size_t n) {
     madvise((void *)(begin / page * page), (size_t)(end - begin / page * page), MADV_DONTNEED);
 }
 
+/* ---- memory ---- */
+
+/* The advice must come before the memory is touched for the first time. */
+void *tn_alloc_large(size_t n) {
+    const size_t page = (size_t)1 << 21;
+    if (n < page || n > SIZE_MAX - page) return malloc(n);
+    const size_t whole = (n + page - 1) / page * page;
+    void *p = aligned_alloc(page, whole);
+#ifdef MADV_HUGEPAGE
+    if (p) madvise(p, whole, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
 /* ---- names ---- */
 
 int tn_file_exists(const char *path) {

@@ -12,7 +12,7 @@ static void check_nfc(const char *text, const char *want) {
     tn_buf out = TN_BUF_INIT;
     CHECK_INT(tok_nfc(text, strlen(text), &out), TN_OK);
     CHECK_STR(out.data ? out.data : "", want);
-    if (tok_nfc_is_clean(text, strlen(text))) CHECK_STR(text, want);
+    if (tok_nfc_find_slow(text, text + strlen(text)) == text + strlen(text)) CHECK_STR(text, want);
     tn_buf_free(&out);
 }
 

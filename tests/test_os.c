@@ -185,6 +185,16 @@ static void machine(void) {
     CHECK(tn_peak_memory() > 100000);
 }
 
+static void large_memory(void) {
+    const size_t sizes[] = {1, 1 << 21, (3 << 21) + 5};
+    for (int i = 0; i < 3; i++) {
+        char *p = tn_alloc_large(sizes[i]);
+        if (!CHECK(p != NULL)) return;
+        p[0] = p[sizes[i] - 1] = 1;
+        free(p);
+    }
+}
+
 void test_os(void) {
     RUN(write_and_map);
     RUN(pieces);
@@ -194,5 +204,6 @@ void test_os(void) {
     RUN(disk_full);
     RUN(links);
     RUN(directories);
+    RUN(large_memory);
     RUN(machine);
 }

@@ -1,7 +1,7 @@
 /* The pre-tokenizer patterns: cuts by hand, one group for each alternative. */
 #include "tests/test.h"
 #include "tensor/rng.h"
-#include "tokenizer/pretok.h"
+#include "tokenizer/cut.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +102,78 @@ static void every_byte_has_a_word(void) {
     }
 }
 
+/* ---- Blocks of bytes ---- */
+
+static int same_marks(const tn_byte_marks *a, const tn_byte_marks *b) {
+    return a->letter == b->letter && a->digit == b->digit && a->blank == b->blank && a->space == b->space &&
+           a->newline == b->newline && a->beyond == b->beyond && a->quote == b->quote;
+}
+
+static void marks_are_classes_of_bytes(void) {
+    for (unsigned first = 0; first < 256; first++) {
+        char text[TN_BYTE_BLOCK];
+        tn_byte_marks want = {0}, got;
+        for (unsigned i = 0; i < TN_BYTE_BLOCK; i++) { /* each byte comes at each place */
+            const unsigned b = (first + 7 * i) % 256;
+            const uint64_t bit = (uint64_t)1 << i;
+            text[i] = (char)b;
+            if ((b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z')) want.letter |= bit;
+            if (b >= '0' && b <= '9') want.digit |= bit;
+            if (b == '\t' || b == '\v' || b == '\f') want.blank |= bit;
+            if (b == ' ') want.space |= bit;
+            if (b == '\n' || b == '\r') want.newline |= bit;
+            if (b >= 0x80) want.beyond |= bit;
+            if (b == '\'') want.quote |= bit;
+        }
+        for (int i = 0; tn_byte_marks_at(i); i++) {
+            tn_byte_marks_at(i)(text, &got);
+            if (!CHECK(same_marks(&got, &want))) return;
+        }
+    }
+}
+
+/* Words cut in blocks are those of the walk, with every function for marks. */
+static void check_blocks(tok_split split, const char *text, size_t len) {
+    for (int i = 0; tn_byte_marks_at(i); i++) {
+        const char *end[2 * TN_BYTE_BLOCK], *word;
+        size_t n, word_len;
+        tok_words blocks = tok_words_of(split, text, len), walk = blocks;
+        while ((n = tok_cut_words(&blocks, tn_byte_marks_at(i), end, 2 * TN_BYTE_BLOCK)) > 0)
+            for (size_t k = 0; k < n; k++) {
+                if (!CHECK(tok_next_word(&walk, &word, &word_len))) return;
+                if (!CHECK_INT(end[k] - text, word + word_len - text)) return;
+            }
+        if (!CHECK_INT(tok_next_word(&walk, &word, &word_len), 0)) return;
+    }
+}
+
+/* Texts of pieces that meet in every order. Each text draws from a few of them, so that runs of one class
+ * grow long and reach over the ends of blocks. */
+static void blocks_cut_as_the_walk(void) {
+    static const char *const pieces[] = {"a",   "Zx",  "word", "'",         "'s",       "'LL",  "'re",
+                                         " ",   "  ",  "\t",   "\n",        "\r\n",     "\n\n", "1",
+                                         "23",  ".",   "!?",   "(",         "\xc3\xa9", "\xff", "\x1f",
+                                         "'ve", " \n", "\v\f", "'\xc5\xbf", "\xc2\xa0", "'M",   "d"};
+    enum { PIECES = sizeof pieces / sizeof *pieces };
+    tn_rng rng = tn_rng_seed(31);
+    for (int round = 0; round < 20000; round++) {
+        char text[600];
+        size_t len = 0, want = 1 + (size_t)tn_rng_below(&rng, sizeof text - 16), few[6];
+        const size_t n_few = 1 + (size_t)tn_rng_below(&rng, 6);
+        for (size_t i = 0; i < n_few; i++) few[i] = (size_t)tn_rng_below(&rng, PIECES);
+        while (len < want) {
+            const size_t any = (size_t)tn_rng_below(&rng, PIECES), one = few[tn_rng_below(&rng, n_few)];
+            const char *piece = pieces[tn_rng_below(&rng, 12) ? one : any];
+            memcpy(text + len, piece, strlen(piece));
+            len += strlen(piece);
+        }
+        check_blocks(round % 50 ? TOK_SPLIT_QWEN2 : TOK_SPLIT_DIGITS_GPT2, text, len);
+    }
+}
+
 void test_pretok(void) {
+    RUN(marks_are_classes_of_bytes);
+    RUN(blocks_cut_as_the_walk);
     RUN(qwen2_pattern);
     RUN(gpt2_pattern);
     RUN(digits_then_gpt2_pattern);

@@ -356,7 +356,7 @@ static void refuses_broken_files(void) {
     BROKEN(vocab, "\"a\":0,\"b\":0", "token id 0 is given to two tokens");
     BROKEN(vocab, "\"a\":0,\"a\":1", "token ids 0 and 1 have the same text");
     BROKEN(vocab, "\"a\":-1", "token id -1 is outside");
-    BROKEN(vocab, "\"a\":16777216", "token id 16777216 is outside 0 … 16777215");
+    BROKEN(vocab, "\"a\":2097152", "token id 2097152 is outside 0 … 2097151");
     BROKEN(vocab, "\"a\":\"x\"", "the id of token \"a\" is no whole number");
     BROKEN(vocab, "\"a\":1e300", "no whole number");
     BROKEN(merges, "\"a c\"", "merge 0 (\"a\" \"c\") names a token that is not in the vocabulary");

@@ -1,8 +1,10 @@
-/* Words to ids: merging against its definition, and the cache of words against merging without one. */
+/* Words to ids: merging against its definition, the cache of words against merging without one, lines that
+ * are normalised against the whole text. */
 #include "tests/test.h"
 #include "tensor/rng.h"
 #include "tokenizer/cache.h"
 #include "tokenizer/model.h"
+#include "tokenizer/nfc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +233,50 @@ static void cached_words_are_merged_words(void) {
     }
 }
 
+/* ---- Text that is not in NFC ---- */
+
+/* Only lines that need it are normalised: the ids are those of the whole text in NFC. */
+static void lines_are_normalised_by_themselves(void) {
+    static const char *const pieces[] = {"the", "a\u0301", "\u0301", "\n",    "\r\n", "x\n",
+                                         "!\n", " \n",     "  ",     "'s",    ".",    "\u1100\u1161",
+                                         "1",   "\n\n",    "in",     "\u212b"};
+    tn_rng rng = tn_rng_seed(24);
+    for (int d = 0; d < 2; d++) {
+        tok_model *t = NULL;
+        tn_err e;
+        if (!CHECK_INT(tok_open_dir(&t, dirs[d], &e), TN_OK)) return;
+        for (int round = 0; round < 3000; round++) {
+            tn_buf text = TN_BUF_INIT, nfc = TN_BUF_INIT;
+            tok_ids got = TOK_IDS_INIT, want = TOK_IDS_INIT;
+            for (uint64_t n = 1 + tn_rng_below(&rng, 60); n > 0; n--)
+                tn_buf_puts(&text, pieces[tn_rng_below(&rng, tn_rng_below(&rng, 3) ? 8 : 16)]);
+            t->nfc = 1; /* also for the other pattern */
+            CHECK_INT(tok_nfc(text.data, text.len, &nfc), TN_OK);
+            CHECK_INT(tok_encode(t, nfc.data, nfc.len, TOK_SPECIAL, &want, &e), TN_OK);
+            CHECK_INT(tok_encode(t, text.data, text.len, TOK_SPECIAL, &got, &e), TN_OK);
+            CHECK_INT(got.len, want.len);
+            CHECK(got.len == want.len &&
+                  (got.len == 0 || memcmp(got.data, want.data, got.len * sizeof *got.data) == 0));
+            tok_ids_free(&got);
+            tok_ids_free(&want);
+            tn_buf_free(&text);
+            tn_buf_free(&nfc);
+        }
+        tok_close(t);
+    }
+}
+
+/* A list of ids keeps what it has when it moves to large pages. */
+static void lists_grow_large(void) {
+    tok_ids ids = TOK_IDS_INIT;
+    for (int32_t i = 0; i < 1500000; i++)
+        if (!CHECK_INT(tok_ids_push(&ids, i), TN_OK)) break;
+    int32_t same = 0;
+    while (same < 1500000 && ids.data[same] == same) same++;
+    CHECK_INT(same, 1500000);
+    tok_ids_free(&ids);
+}
+
 void test_words(void) {
     RUN(finds_the_first_mark);
     RUN(marks_a_byte_and_what_is_below);
@@ -242,4 +288,6 @@ void test_words(void) {
     RUN(long_words_are_compared);
     RUN(short_texts_have_no_cache);
     RUN(cached_words_are_merged_words);
+    RUN(lines_are_normalised_by_themselves);
+    RUN(lists_grow_large);
 }

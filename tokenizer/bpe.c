@@ -3,6 +3,7 @@
  */
 #include "tokenizer/bpe.h"
 
+#include "tensor/os.h"
 #include "tensor/swar.h"
 
 #include <stdlib.h>
@@ -12,13 +13,15 @@
 
 /* ---- The table of merges ---- */
 
-#define TAG_SHIFT 24
-#define RANK_BITS 0xffffffu
+/* The pair as the upper bits of its slot. */
+static inline uint64_t pair_bits(int32_t left, int32_t right) {
+    return (uint64_t)(uint32_t)left << 2 * TOK_ID_BITS | (uint64_t)(uint32_t)right << TOK_ID_BITS;
+}
 
-/* High bits of the product depend on all bits of both ids; golden ratio: neighbouring ids are spread evenly.
- */
-static inline uint64_t hash_pair(int32_t left, int32_t right) {
-    return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
+/* Where the search for a pair begins. High bits of the product depend on all bits of both ids; golden ratio:
+ * neighbouring ids are spread evenly. */
+static inline size_t first_slot(const tok_merges *m, uint64_t pair) {
+    return (size_t)(pair * 0x9e3779b97f4a7c15u >> 32) & (m->size - 1);
 }
 
 void tok_merges_free(tok_merges *m) {
@@ -28,42 +31,19 @@ void tok_merges_free(tok_merges *m) {
     *m = (tok_merges){0};
 }
 
-/* The slot at or behind `at` that holds a pair with this hash, as far as its tag tells, or the free one. */
-static inline size_t next_slot(const tok_merges *m, uint64_t hash, size_t at) {
-    size_t mask = m->size - 1;
-    for (at &= mask; m->slot[at] != 0 && m->slot[at] >> TAG_SHIFT != hash >> 56;) at = (at + 1) & mask;
-    return at;
-}
-
-static inline uint32_t slot_rank(uint32_t slot) {
-    return (slot & RANK_BITS) - 1; /* TOK_NO_RANK for a free one */
-}
-
-static inline int is_pair(const tok_merge *merge, int32_t left, int32_t right) {
-    return merge->left == left && merge->right == right;
-}
-
 /* The slot that holds the pair, or the free one where it belongs. */
-static size_t find_slot(const tok_merges *m, int32_t left, int32_t right) {
-    uint64_t hash = hash_pair(left, right);
-    size_t at = next_slot(m, hash, hash >> 32);
-    while (m->slot[at] != 0 && !is_pair(&m->merge[slot_rank(m->slot[at])], left, right))
-        at = next_slot(m, hash, at + 1);
+static inline size_t find_slot(const tok_merges *m, uint64_t pair) {
+    size_t at = first_slot(m, pair);
+    while (m->slot[at] != 0 && m->slot[at] >> TOK_ID_BITS != pair >> TOK_ID_BITS)
+        at = (at + 1) & (m->size - 1);
     return at;
 }
 
-/* The rank of the pair's merge, or a lower one that is another pair's; TOK_NO_RANK when it has none for sure.
- */
-static inline uint32_t guess_rank(const tok_merges *m, int32_t left, int32_t right) {
+/* The rank of the pair's merge, or TOK_NO_RANK. */
+static inline uint32_t find_rank(const tok_merges *m, int32_t left, int32_t right) {
     if ((left | right) < TOK_LOW_IDS) return m->low[left * TOK_LOW_IDS + right];
-    uint64_t hash = hash_pair(left, right);
-    return slot_rank(m->slot[next_slot(m, hash, hash >> 32)]);
-}
-
-/* The true rank. */
-static uint32_t find_rank(const tok_merges *m, int32_t left, int32_t right) {
-    if ((left | right) < TOK_LOW_IDS) return m->low[left * TOK_LOW_IDS + right];
-    return slot_rank(m->slot[find_slot(m, left, right)]);
+    uint64_t slot = m->slot[find_slot(m, pair_bits(left, right))];
+    return (uint32_t)(slot & (TOK_MAX_IDS - 1)) - 1; /* TOK_NO_RANK for a free one */
 }
 
 /* What merge number `rank` makes; without waiting for memory where that can be known. */
@@ -72,7 +52,7 @@ static inline int32_t made_by(const tok_merges *m, uint32_t rank) {
 }
 
 static inline void prefetch_rank(const tok_merges *m, int32_t left, int32_t right) {
-    TN_PREFETCH(&m->slot[hash_pair(left, right) >> 32 & (m->size - 1)]);
+    TN_PREFETCH(&m->slot[first_slot(m, pair_bits(left, right))]);
 }
 
 int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_err *e) {
@@ -87,21 +67,15 @@ int tok_merges_add(tok_merges *m, int32_t left, int32_t right, int32_t id, tn_er
     return TN_OK;
 }
 
-/* Puts a merge into the table, behind all of lower rank. When there is one of the same pair already, this one
- * counts: the other's symbols become none, so that nothing finds it any more. */
+/* Puts a merge into the table; when there is one of the same pair already, this one counts. */
 static void put_merge(tok_merges *m, uint32_t rank) {
     int32_t left = m->merge[rank].left, right = m->merge[rank].right;
     if ((left | right) < TOK_LOW_IDS) {
         m->low[left * TOK_LOW_IDS + right] = rank;
         return;
     }
-    size_t at = find_slot(m, left, right);
-    if (m->slot[at] != 0) {
-        tok_merge *earlier = &m->merge[slot_rank(m->slot[at])];
-        earlier->left = earlier->right = -1;
-        at = find_slot(m, left, right);
-    }
-    m->slot[at] = (uint32_t)(hash_pair(left, right) >> 56) << TAG_SHIFT | (rank + 1);
+    uint64_t pair = pair_bits(left, right);
+    m->slot[find_slot(m, pair)] = pair | (rank + 1);
 }
 
 /* The id that merge 0 makes when each merge makes the next id, and makes it of lower ones; else -1. */
@@ -118,9 +92,10 @@ static int32_t find_first_id(const tok_merges *m) {
 int tok_merges_seal(tok_merges *m, tn_err *e) {
     m->size = 64;
     while (m->size < m->n + m->n / 2) m->size *= 2;
-    m->slot = calloc(m->size, sizeof *m->slot);
+    m->slot = tn_alloc_large(m->size * sizeof *m->slot);
     m->low = malloc(TOK_LOW_IDS * TOK_LOW_IDS * sizeof *m->low);
     if (!m->slot || !m->low) return tn_fail(e, TN_ENOMEM, "no memory for %zu merges", m->n);
+    memset(m->slot, 0, m->size * sizeof *m->slot);
     for (size_t i = 0; i < TOK_LOW_IDS * TOK_LOW_IDS; i++) m->low[i] = TOK_NO_RANK;
     for (uint32_t rank = 0; rank < m->n; rank++) put_merge(m, rank);
     m->first_id = find_first_id(m);
@@ -130,8 +105,8 @@ int tok_merges_seal(tok_merges *m, tn_err *e) {
 /* ---- Short words ---- */
 
 static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
-    uint32_t rank[SHORT_WORD]; /* rank[i] of the pair (i, i + 1), as guessed; none for the last symbol */
-    for (size_t i = 0; i + 1 < n; i++) rank[i] = guess_rank(m, ids[i], ids[i + 1]);
+    uint32_t rank[SHORT_WORD]; /* rank[i] of the pair (i, i + 1); none for the last symbol */
+    for (size_t i = 0; i + 1 < n; i++) rank[i] = find_rank(m, ids[i], ids[i + 1]);
     rank[n - 1] = TOK_NO_RANK;
     for (;;) {
         uint32_t first = rank[0];
@@ -141,10 +116,6 @@ static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
             first = rank[i] < first ? rank[i] : first;
         }
         if (first == TOK_NO_RANK) return n;
-        if (!is_pair(&m->merge[first], ids[at], ids[at + 1])) { /* a wrong guess */
-            rank[at] = find_rank(m, ids[at], ids[at + 1]);
-            continue;
-        }
         ids[at] = made_by(m, first);
         n--;
         for (size_t i = at + 1; i < n; i++) { /* close the gap */
@@ -153,8 +124,8 @@ static size_t merge_short(const tok_merges *m, int32_t *ids, size_t n) {
         }
         /* Wait for both look-ups at once. */
         if (at > 0) prefetch_rank(m, ids[at - 1], ids[at]);
-        rank[at] = at + 1 < n ? guess_rank(m, ids[at], ids[at + 1]) : TOK_NO_RANK;
-        if (at > 0) rank[at - 1] = guess_rank(m, ids[at - 1], ids[at]);
+        rank[at] = at + 1 < n ? find_rank(m, ids[at], ids[at + 1]) : TOK_NO_RANK;
+        if (at > 0) rank[at - 1] = find_rank(m, ids[at - 1], ids[at]);
     }
 }
 

@@ -13,15 +13,13 @@ typedef struct {
 #define TOK_NO_RANK UINT32_MAX
 #define TOK_LOW_IDS 256
 
-/* Most time of merging goes into asking for the rank of a pair, and most of that into waiting for memory. So
- * the table that is searched holds only ranks, with a few bits of the pair's hash that tell most strangers
- * apart, and it is believed at first: the merges themselves are looked at when a pair's turn comes. Pairs
- * went into the table in order of rank, so that a pair that is taken for another one is taken for one of
- * lower rank: its turn comes too early, never too late, and then the error shows. */
+/* Most time of merging goes into waiting for memory while ranks of pairs are looked up. So a place of the
+ * table is a single number that holds the pair and its rank, and what a merge makes need not be looked up
+ * when merges make ids in order. */
 typedef struct {
     tok_merge *merge; /* [n] of room for cap, by rank */
     size_t n, cap;
-    uint32_t *slot; /* [size] open addressing by the pair: tag << 24 | rank + 1; 0 = free */
+    uint64_t *slot; /* [size] open addressing by the pair: left << 42 | right << 21 | rank + 1; 0 = free */
     size_t size;    /* a power of two */
     uint32_t *low;  /* [TOK_LOW_IDS][TOK_LOW_IDS] ranks of pairs of low ids, which single bytes usually have:
                        they are asked for most and need no search */

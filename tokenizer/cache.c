@@ -1,6 +1,8 @@
 /* The word cache of cache.h: making, freeing, replacing. */
 #include "tokenizer/cache.h"
 
+#include "tensor/os.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +14,9 @@ tok_cache tok_cache_for(size_t len) {
     tok_cache c = {NULL, MIN_BITS};
     if (len < MIN_TEXT) return c;
     while (c.bits < MAX_BITS && (size_t)32 << c.bits < len) c.bits++; /* a pair of entries for 32 bytes */
-    c.entry = calloc((size_t)2 << c.bits, sizeof *c.entry);
+    const size_t bytes = ((size_t)2 << c.bits) * sizeof *c.entry;
+    c.entry = tn_alloc_large(bytes);
+    if (c.entry) memset(c.entry, 0, bytes);
     return c;
 }
 

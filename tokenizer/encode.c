@@ -4,14 +4,17 @@
  *          -> words of the pre-tokenizer -> byte symbols -> merges
  */
 #include "tokenizer/cache.h"
+#include "tokenizer/cut.h"
 #include "tokenizer/model.h"
 #include "tokenizer/nfc.h"
 
 #include <string.h>
 
-/* Words are taken in batches: while their places in the cache are fetched from memory, the next ones are cut.
- */
-#define BATCH 32
+/* Words are taken in batches: while their places in the cache are fetched from memory, the next ones get
+ * their keys. */
+#define BATCH 256
+
+#define BYTES_PER_ID 3 /* or more has most text; less makes the list of ids grow on the way */
 
 typedef struct {
     const tok_model *t;
@@ -20,6 +23,7 @@ typedef struct {
     tok_ids *ids; /* while words are encoded there is room for TOK_CACHED_IDS for each of a batch */
     tok_bpe_work work;
     tok_cache cache;
+    tn_buf nfc; /* what is not in NFC, made so */
 } encoder;
 
 typedef struct {
@@ -58,15 +62,12 @@ static int encode_word(encoder *x, const char *word, size_t len) {
     return TN_OK;
 }
 
-/* Appends the ids of a word that was there before. */
+/* Appends the ids of a word that was there before, more than an entry holds. */
 static int repeat_word(encoder *x, const tok_cached *hit) {
     size_t n = hit->n;
-    if (n <= TOK_CACHED_IDS) {
-        memcpy(x->ids->data + x->ids->len, hit->ids, sizeof hit->ids); /* all: a fixed size is quick */
-    } else {
-        if (reserve_batch(x, n) != TN_OK) return TN_ENOMEM;
-        memcpy(x->ids->data + x->ids->len, x->ids->data + hit->ids[0], n * sizeof *x->ids->data);
-    }
+    if (reserve_batch(x, n) != TN_OK) return TN_ENOMEM;
+    const int32_t *from = n > TOK_CACHED_IDS ? x->ids->data + hit->ids[0] : hit->ids;
+    memcpy(x->ids->data + x->ids->len, from, n * sizeof *from);
     x->ids->len += n;
     return TN_OK;
 }
@@ -82,33 +83,57 @@ static int encode_cut(encoder *x, const cut_word *w) {
     return status;
 }
 
-static size_t cut_words(const encoder *x, tok_words *words, const char *base, cut_word *batch) {
-    size_t n = 0;
-    for (; n < BATCH && tok_next_word(words, &batch[n].text, &batch[n].len); n++) {
-        cut_word *w = &batch[n];
+/* Appends the ids of words from `w` on, up to the first that has no short entry in the cache, or to `end`;
+ * returns it. Nearly all words pass here, so that it holds what it needs in registers and takes no branch
+ * that depends on the word. */
+static const cut_word *repeat_words(encoder *x, const cut_word *w, const cut_word *end) {
+    int32_t *out = x->ids->data + x->ids->len;
+    for (; w < end && w->place; w++) {
+        const tok_cached *hit = tok_cache_find(w->place, w->key);
+        if (!hit || hit->n > TOK_CACHED_IDS) break;
+        memcpy(out, hit->ids, sizeof hit->ids); /* all: a fixed size is quick */
+        out += hit->n;
+    }
+    x->ids->len = (size_t)(out - x->ids->data);
+    return w;
+}
+
+/* Keys and places of the words that end at end[0 … n). */
+static void find_places(const encoder *x, const tok_words *words, const char *base, const char *text,
+                        const char *const *end, size_t n, cut_word *batch) {
+    for (size_t i = 0; i < n; i++, text = end[i - 1]) {
+        cut_word *w = &batch[i];
+        w->text = text;
+        w->len = (size_t)(end[i] - text);
         w->place = NULL;
         if (!x->cache.entry) continue;
         if (w->len <= TOK_KEY_BYTES) {
-            w->key = tok_key_of(w->text, w->len, (size_t)(words->end - w->text));
+            w->key = tok_key_of(text, w->len, (size_t)(words->end - text));
             w->place = tok_cache_place(&x->cache, w->key);
         } else if (w->len <= TOK_MAX_CACHED_LEN && base == x->text) {
-            w->key = tok_long_key_of(w->text, w->len, (size_t)(w->text - base));
+            w->key = tok_long_key_of(text, w->len, (size_t)(text - base));
             w->place = tok_cache_long_place(&x->cache, w->key);
         }
         TN_PREFETCH(w->place);
     }
-    return n;
 }
 
 /* Words of text, a part of `base`. Long words are compared with what stood earlier in the caller's text; a
  * copy in NFC is gone by then. */
 static int encode_words(encoder *x, const char *base, const char *text, size_t len) {
     tok_words words = tok_words_of(x->t->split, text, len);
+    const char *end[BATCH];
     cut_word batch[BATCH];
     int status = TN_OK;
-    for (size_t n; status == TN_OK && (n = cut_words(x, &words, base, batch)) > 0;) {
+    for (size_t n; status == TN_OK; text = end[n - 1]) {
+        n = tok_cut_words(&words, x->t->marks, end, BATCH);
+        if (n == 0) break;
+        find_places(x, &words, base, text, end, n, batch);
         status = reserve_batch(x, 0);
-        for (size_t i = 0; i < n && status == TN_OK; i++) status = encode_cut(x, &batch[i]);
+        for (const cut_word *w = batch; status == TN_OK && w < batch + n; w++) {
+            w = repeat_words(x, w, batch + n);
+            if (w < batch + n) status = encode_cut(x, w);
+        }
     }
     return status;
 }
@@ -128,15 +153,39 @@ static int encode_around(encoder *x, const tok_added_set *set, const char *base,
     return status;
 }
 
-/* Text between the added tokens: NFC, then the tokens that are looked for in normalised text. */
+/* Whether Qwen2's pattern has a word begin at p whatever stands around it, and NFC changes nothing across p:
+ * at a letter that begins a line. */
+static int is_break(const char *p) {
+    const char letter = (char)(*p | 0x20);
+    return p[-1] == '\n' && letter >= 'a' && letter <= 'z';
+}
+
+/* Text that is not in NFC, by way of a copy. */
+static int encode_normalized(encoder *x, const char *text, size_t len) {
+    tn_buf_clear(&x->nfc);
+    int status = tok_nfc(text, len, &x->nfc);
+    if (status != TN_OK) return status;
+    return encode_around(x, &x->t->normalized, x->nfc.data, x->nfc.data, x->nfc.len, encode_words);
+}
+
+/* Text between the added tokens: NFC, then the tokens that are looked for in normalised text. Only the lines
+ * that are not in NFC are copied, unless a token or a word could reach over their ends. */
 static int encode_plain(encoder *x, const char *base, const char *text, size_t len) {
-    if (!x->t->nfc || tok_nfc_is_clean(text, len))
-        return encode_around(x, &x->t->normalized, base, text, len, encode_words);
-    tn_buf nfc = TN_BUF_INIT;
-    int status = tok_nfc(text, len, &nfc);
-    if (status == TN_OK)
-        status = encode_around(x, &x->t->normalized, nfc.data, nfc.data, nfc.len, encode_words);
-    tn_buf_free(&nfc);
+    const char *end = text + len;
+    int status = TN_OK;
+    while (status == TN_OK && text < end) {
+        const char *slow = x->t->nfc ? tok_nfc_find_slow(text, end) : end;
+        const char *from = slow, *upto = slow;
+        if (slow < end) {
+            const int in_lines = x->t->normalized.n == 0 && x->t->split == TOK_SPLIT_QWEN2;
+            while (from > text && !(in_lines && is_break(from))) from--;
+            while (upto < end && (upto == slow || !(in_lines && is_break(upto)))) upto++;
+        }
+        if (from > text)
+            status = encode_around(x, &x->t->normalized, base, text, (size_t)(from - text), encode_words);
+        if (status == TN_OK && upto > from) status = encode_normalized(x, from, (size_t)(upto - from));
+        text = upto;
+    }
     return status;
 }
 
@@ -145,11 +194,14 @@ int tok_encode(const tok_model *t, const char *text, size_t len, unsigned flags,
                  .text = text,
                  .keep_special = (flags & TOK_SPECIAL) != 0,
                  .ids = ids,
-                 .cache = tok_cache_for(len)};
+                 .cache = tok_cache_for(len),
+                 .nfc = TN_BUF_INIT};
     size_t before = ids->len;
-    int status = encode_around(&x, &t->raw, text, text, len, encode_plain);
+    int status = tok_ids_reserve(ids, len / BYTES_PER_ID);
+    if (status == TN_OK) status = encode_around(&x, &t->raw, text, text, len, encode_plain);
     tok_bpe_work_free(&x.work);
     tok_cache_free(&x.cache);
+    tn_buf_free(&x.nfc);
     if (status == TN_OK) return TN_OK;
     ids->len = before;
     return tn_fail(e, status, "no memory to encode %zu bytes", len);

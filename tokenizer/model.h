@@ -2,6 +2,7 @@
 #ifndef TOKENIZER_MODEL_H
 #define TOKENIZER_MODEL_H
 
+#include "tensor/byte_marks.h"
 #include "tensor/json.h"
 #include "tokenizer/added.h"
 #include "tokenizer/bpe.h"
@@ -14,11 +15,12 @@ struct tok_model {
     tok_added_set raw;        /* added tokens found in the text as it is */
     tok_added_set normalized; /* those found after NFC, their texts in NFC ("normalized": true) */
     tok_split split;
-    int nfc;           /* text between added tokens goes through NFC */
-    int ignore_merges; /* a word that is a token becomes it whatever the merges say */
-    int32_t unk;       /* stands for a byte the vocabulary has no token for; -1: such bytes are dropped */
-    int32_t eos;       /* -1: not known */
-    char *system;      /* the chat template's default system message, NUL-terminated, owned */
+    tn_byte_marks_fn *marks; /* what the processor can do */
+    int nfc;                 /* text between added tokens goes through NFC */
+    int ignore_merges;       /* a word that is a token becomes it whatever the merges say */
+    int32_t unk;  /* stands for a byte the vocabulary has no token for; -1: such bytes are dropped */
+    int32_t eos;  /* -1: not known */
+    char *system; /* the chat template's default system message, NUL-terminated, owned */
 };
 
 /* tokenizer.c: room for `more` ids behind the list; TN_OK or TN_ENOMEM. */

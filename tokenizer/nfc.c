@@ -130,9 +130,9 @@ static const char *find_slow(const char *p, const char *end, const char **before
     return end;
 }
 
-int tok_nfc_is_clean(const char *text, size_t len) {
+const char *tok_nfc_find_slow(const char *text, const char *end) {
     const char *before;
-    return find_slow(text, text + len, &before) == text + len;
+    return find_slow(text, end, &before);
 }
 
 int tok_nfc(const char *text, size_t len, tn_buf *out) {

@@ -4,8 +4,9 @@
 
 #include "tensor/buf.h"
 
-/* 1 when a quick look shows that the text [len] is in NFC already; 0 when it may not be. */
-int tok_nfc_is_clean(const char *text, size_t len);
+/* The first character of [text, end) that NFC may change or join with what precedes it; `end` when there is
+ * none, and the text is in NFC. */
+const char *tok_nfc_find_slow(const char *text, const char *end);
 
 /* Appends the NFC of text [len] to *out. Bytes outside UTF-8 stay as they are and stop reordering and
  * composition, as an unassigned character would. O(n). Returns TN_OK or TN_ENOMEM. */

@@ -12,6 +12,7 @@ static tok_model *new_model(tn_err *e) {
         return NULL;
     }
     t->unk = t->eos = -1;
+    t->marks = tn_byte_marks_at(0);
     return t;
 }
 

@@ -1,8 +1,12 @@
 /* Lists of ids, and looking things up in an opened tokenizer. */
 #include "tokenizer/model.h"
 
+#include "tensor/os.h"
+
 #include <stdlib.h>
 #include <string.h>
+
+enum { LARGE = 1 << 21 }; /* bytes */
 
 /* ---- Lists of ids ---- */
 
@@ -17,8 +21,12 @@ int tok_ids_reserve(tok_ids *ids, size_t more) {
     if (tn_add_size(ids->len, more, &need)) return TN_ENOMEM;
     while (cap < need) cap = cap > SIZE_MAX / 2 ? need : 2 * cap;
     if (tn_mul_size(cap, sizeof *ids->data, &bytes)) return TN_ENOMEM;
-    int32_t *data = realloc(ids->data, bytes);
+    int32_t *data = bytes < LARGE ? realloc(ids->data, bytes) : tn_alloc_large(bytes);
     if (!data) return TN_ENOMEM;
+    if (bytes >= LARGE && ids->data) {
+        memcpy(data, ids->data, ids->len * sizeof *data);
+        free(ids->data);
+    }
     ids->data = data;
     ids->cap = cap;
     return TN_OK;

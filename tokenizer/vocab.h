@@ -8,7 +8,8 @@
 
 #include "tensor/buf.h"
 
-#define TOK_MAX_IDS (1 << 24) /* ids of a file must be below */
+#define TOK_ID_BITS 21
+#define TOK_MAX_IDS (1 << TOK_ID_BITS) /* ids of a file must be below */
 
 /* What an id is. */
 enum {
