@@ -1,6 +1,8 @@
 /* The trainer: options, memory, and the step that ties forward, gradient and update together. */
 #include "sae/train_internal.h"
 
+#include "tensor/os.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -259,6 +261,10 @@ int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o
     }
     arena = tn_arena_on(t->memory, bytes);
     carve(t, &arena);
+    /* the matrices, which a step walks through from end to end */
+    size_t matrix = (size_t)model->cfg.d_sae * (size_t)model->cfg.d_in * sizeof(float);
+    float *const matrices[] = {t->m.w_enc, t->m.w_dec, t->v.w_enc, t->v.w_dec, t->g.w_enc, t->g.w_dec};
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) tn_large_pages(matrices[i], matrix);
     *out = t;
     return TN_OK;
 }

@@ -120,7 +120,8 @@ typedef struct {
 typedef struct sae_trainer sae_trainer;
 
 /* A trainer around `model`, whose parameters it changes (it must outlive the trainer) and whose architecture
- * is that of sae_train_config. All memory is taken here; sae_train_step allocates nothing. */
+ * is that of sae_train_config. All memory is taken here; sae_train_step allocates nothing. From the first
+ * step or evaluation on nobody else changes W_enc, of which the trainer keeps a copy. */
 int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o, tn_exec ex, tn_err *e);
 void sae_trainer_free(sae_trainer *t);
 

@@ -121,6 +121,7 @@ struct sae_trainer {
     /* The encoder. */
     sae_screen screen;     /* without screening only its norm and loss, all 0 */
     int screening;         /* 1: there is an 8-bit copy */
+    int copied;            /* 1: … of the encoder as it is */
     int dense_steps;       /* steps to go without it */
     float *bar;            /* [F] sae_train_arch.bar */
     float *bar_scale;      /* [F] 1 / w_i where latents compete, else 0 */
@@ -158,6 +159,8 @@ static inline int sae_train_touched(const sae_trainer *t, size_t i) {
 /* train_encode.c: x -> the rows' lists; takes its memory from the arena. */
 void sae_train_take_encoder(sae_trainer *t, tn_arena *a);
 void sae_train_encode(sae_trainer *t);
+/* … row i of W_enc into the 8-bit copy, by thread `worker`. */
+void sae_train_copy(sae_trainer *t, size_t worker, size_t i);
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
 /* Latents i0 … i1-1 on rows b0 … b1-1. */

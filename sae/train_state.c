@@ -197,6 +197,7 @@ static int load_from(sae_trainer *t, const tn_safetensors *file, const char *pat
     if (rc) return rc;
     for (int i = 0; i < n; i++) tn_to_f32(tensors[i].data, found[i]->data, TN_F32, found[i]->count);
     sae_read_ints(t->silent, found[n]->data, f);
+    t->copied = 0;
     t->steps = (int)steps;
     t->threshold = threshold;
     return TN_OK;

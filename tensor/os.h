@@ -17,6 +17,8 @@ int tn_map_file(tn_map *out, const char *path, tn_err *e);
 void tn_unmap_file(tn_map *m);
 /* A hint: bytes [n] at `from`, which lie in m, are not needed for now and need not stay in memory. */
 void tn_map_release(const tn_map *m, const void *from, size_t n);
+/* A hint: all of the memory [n bytes] at `from` will be used, so that large pages pay. */
+void tn_large_pages(void *from, size_t n);
 
 int tn_file_exists(const char *path);
 int tn_is_dir(const char *path);

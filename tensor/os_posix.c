@@ -79,6 +79,19 @@ void tn_map_release(const tn_map *m, const void *from, size_t n) {
     madvise((void *)(begin / page * page), (size_t)(end - begin / page * page), MADV_DONTNEED);
 }
 
+/* Whole large pages only: what shares one with other memory stays as it is. */
+void tn_large_pages(void *from, size_t n) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t large = (uintptr_t)1 << 21;
+    const uintptr_t begin = ((uintptr_t)from + large - 1) / large * large,
+                    end = ((uintptr_t)from + n) / large * large;
+    if (end > begin) madvise((void *)begin, (size_t)(end - begin), MADV_HUGEPAGE);
+#else
+    (void)from;
+    (void)n;
+#endif
+}
+
 /* ---- names ---- */
 
 int tn_file_exists(const char *path) {
