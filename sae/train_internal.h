@@ -37,8 +37,11 @@ typedef struct {
     float *b_dec;                   /* [D] */
 } sae_params;
 
-/* The gradient of one latent, as sae_train_arch.gradient makes it. */
+/* The gradient of one latent, as sae_train_arch.gradient makes it: of some rows, then of those behind them.
+ */
 typedef struct {
+    const sae_entry *list; /* [count] the latent's entries on these rows */
+    size_t count;
     const float *w;           /* [D] W_dec[i] */
     const float *xin;         /* [n, D] what the encoder sees */
     float *dw_enc, *dw_dec;   /* [D] zeros at first */
@@ -163,10 +166,12 @@ void sae_train_encode(sae_trainer *t);
 void sae_train_copy(sae_trainer *t, size_t worker, size_t i);
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
-/* Latents i0 … i1-1 on rows b0 … b1-1. */
+/* Latents i0 … i1-1 of the lists on rows b0 … b1-1. */
 typedef struct {
+    const sae_lists *lists;
     size_t b0, b1, i0, i1;
-    uint32_t *place; /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
+    uint32_t *place;       /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
+    const int32_t *latent; /* which one number i of the lists is (NULL: i) */
 } sae_piece;
 /* train_forward.c: adds what they decode to - value of their entries (NULL: the entries), latents ascending -
  * to out [n, D], and how many of a row are not 0 to l0 [n] (or NULL). A group of latents at a time, which
@@ -186,7 +191,7 @@ double sae_auxk_loss(sae_trainer *t);
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
 /* train_topk.c: what BatchTopK shares. The gradient with err [n, D] as G; unit_rows moves the lengths of
  * decoder rows into the encoder. */
-void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g);
+void sae_train_topk_gradient(const sae_trainer *t, const float *err, sae_latent_grad *g);
 double sae_train_no_penalty(const sae_trainer *t);
 void sae_train_unit_rows(sae_trainer *t);
 /* train_batchtopk.c: the threshold that the finished SAE has; what Matryoshka shares. */

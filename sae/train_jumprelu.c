@@ -80,8 +80,8 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
     float theta = t->model->threshold[i], bandwidth = t->opts.bandwidth, c = t->opts.tanh_scale;
-    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
-        const sae_entry e = t->lists.of_latent[a];
+    for (size_t a = 0; a < g->count; a++) {
+        const sae_entry e = g->list[a];
         const float *err = t->err + e.at * d; /* [D] */
         float fires = e.z > theta ? 1.0f : 0.0f, df = k->dot(err, g->w, d);
         if (t->opts.l0_penalty == SAE_L0_TANH) {

@@ -29,8 +29,8 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
     float push = g->lambda_n * t->weight[i];
-    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
-        const sae_entry e = t->lists.of_latent[a];
+    for (size_t a = 0; a < g->count; a++) {
+        const sae_entry e = g->list[a];
         const float *err = t->err + e.at * d; /* [D] */
         float dz = k->dot(err, g->w, d) + push;
         k->axpy(g->dw_dec, e.z, err, d);
