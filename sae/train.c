@@ -111,6 +111,7 @@ static int check_architecture(const sae_train_opts *o, tn_err *e) {
     if ((rc = in_range("target_l0", (double)o->target_l0, 1e-6, 1 << 28, e))) return rc;
     if ((rc = in_range("bandwidth", (double)o->bandwidth, 1e-9, 1e9, e))) return rc;
     if ((rc = in_range("convention", o->convention, SAE_SAELENS, SAE_DICTIONARY_LEARNING, e))) return rc;
+    if ((rc = in_range("pre_act", (double)o->pre_act, 0, 1e9, e))) return rc;
     if ((rc = in_range("threshold_start", o->threshold_start, 0, INT32_MAX, e))) return rc;
     if ((rc = check_widths(o, e))) return rc;
     if ((rc = in_range("threshold_speed", (double)o->threshold_speed, 1e-6, 1e6, e))) return rc;
@@ -136,6 +137,7 @@ int sae_train_check(const sae_train_opts *o, tn_err *e) {
     if ((rc = in_range("clip", (double)o->clip, 0, 1e9, e))) return rc;
     if ((rc = in_range("init_norm", (double)o->init_norm, 1e-9, 1e9, e))) return rc;
     if ((rc = in_range("dead_window", o->dead_window, 1, INT32_MAX, e))) return rc;
+    if ((rc = in_range("resample", o->resample, 0, INT32_MAX, e))) return rc;
     return check_architecture(o, e);
 }
 
@@ -187,6 +189,7 @@ static void carve_own(sae_trainer *t, tn_arena *a, size_t d, size_t b) {
         t->aux_err = tn_arena_take(a, b * d, sizeof *t->aux_err);
         t->aux_se = tn_arena_take(a, b, sizeof *t->aux_se);
     }
+    if (o->arch == SAE_TRAIN_JUMPRELU) t->xin_sum = tn_arena_take(a, d, sizeof *t->xin_sum);
     if (o->arch == SAE_TRAIN_MATRYOSHKA) {
         if (tn_mul_size(b * d, (size_t)o->n_widths - 1, &errors)) a->failed = 1;
         t->level_err = tn_arena_take(a, errors, sizeof *t->level_err);
@@ -209,6 +212,7 @@ static void carve(sae_trainer *t, tn_arena *a) {
     t->weight = tn_arena_take(a, f, sizeof *t->weight);
     t->row_se = tn_arena_take(a, b, sizeof *t->row_se);
     t->row_l0 = tn_arena_take(a, b, sizeof *t->row_l0);
+    t->drawn = tn_arena_take(a, b, sizeof *t->drawn);
     t->z_sum = tn_arena_take(a, f, sizeof *t->z_sum);
     t->grad_sq = tn_arena_take(a, f, sizeof *t->grad_sq);
     t->mean = tn_arena_take(a, d, sizeof *t->mean);
@@ -331,6 +335,7 @@ int sae_train_step(sae_trainer *t, const float *x, int n, sae_metrics *m, tn_err
         m->dead += t->silent[i] >= t->opts.dead_window;
     }
     if (t->arch->after_step) t->arch->after_step(t);
+    if (sae_train_resamples(&t->opts, t->steps)) sae_train_resample(t);
     t->steps++;
     return TN_OK;
 }

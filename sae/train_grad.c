@@ -77,14 +77,15 @@ static void start_latent(group *q, size_t i) {
 }
 
 /* What is left when all entries are added; adds the latent's share of db_dec to part [D]. */
-static void finish_latent(const group *q, size_t i, float *part) {
+static void finish_latent(group *q, size_t i, float *part) {
     sae_trainer *t = q->job->t;
     const tn_kernels *k = t->ex.k;
     const sae_model *s = t->model;
     size_t d = (size_t)s->cfg.d_in;
-    const sae_latent_grad *g = &q->of[i - q->i0];
+    sae_latent_grad *g = &q->of[i - q->i0];
     double squares = 0;
     if (sae_train_touched(t, i)) {
+        if (t->arch->rest) t->arch->rest(t, i, g);
         if (t->opts.unit_norm_decoder)
             k->axpy(g->dw_dec, -k->dot(g->dw_dec, g->w, d) / k->dot(g->w, g->w, d), g->w, d);
         else if (t->weight[i] > 0)

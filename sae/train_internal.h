@@ -72,6 +72,8 @@ typedef struct {
     double (*auxiliary)(sae_trainer *t);
     double (*penalty)(const sae_trainer *t);
     void (*gradient)(const sae_trainer *t, size_t i, sae_latent_grad *g);
+    /* After the gradients of all entries: what is no sum over them (or NULL). */
+    void (*rest)(const sae_trainer *t, size_t i, sae_latent_grad *g);
     /* Adds to g [D] what moves b_dec as the start of a reconstruction; NULL: the sum of err. */
     void (*b_dec)(const sae_trainer *t, float *g);
     int auxk;       /* 1: AuxK is part of the auxiliary loss and has to know which latents are dead */
@@ -119,6 +121,7 @@ struct sae_trainer {
     double *grad_sq;   /* [F] squared length of the latent's gradient */
     double *mean;      /* [D] column sums of x */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
+    float *xin_sum;    /* [D] JumpReLU: sum of xin over the batch, for the loss on pre-activations */
     float *zero;       /* [D] the gradient of a latent that does not fire */
 
     /* The encoder. */
@@ -130,6 +133,8 @@ struct sae_trainer {
     float *bar_scale;      /* [F] 1 / w_i where latents compete, else 0 */
     float floor;           /* that the values of all rows exceed */
     sae_encode_room *room; /* [threads] */
+
+    uint32_t *drawn; /* [B] rows that dead latents begin anew with */
 
     /* BatchTopK and Matryoshka. */
     size_t *digits;   /* [threads, SAE_DIGITS] how many values have this digit */
@@ -154,9 +159,15 @@ struct sae_trainer {
     double mean_l0; /* their mean over the batch */
 };
 
+/* Does JumpReLU's loss on pre-activations lift latent i? */
+static inline int sae_train_lifted(const sae_trainer *t, size_t i) {
+    return t->opts.arch == SAE_TRAIN_JUMPRELU && t->opts.pre_act > 0 && t->silent[i] >= t->opts.dead_window;
+}
+
 /* Has latent i a gradient on this batch? Its rows of t->g are written only then. */
 static inline int sae_train_touched(const sae_trainer *t, size_t i) {
-    return sae_lists_count(&t->lists, i) > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0);
+    return sae_lists_count(&t->lists, i) > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0) ||
+           sae_train_lifted(t, i);
 }
 
 /* train_encode.c: x -> the rows' lists; takes its memory from the arena. */
@@ -209,6 +220,8 @@ double sae_train_mse_weight(const sae_train_opts *o);
 double sae_train_gradient(sae_trainer *t, double l1);
 /* … g [D] += the sum of rows [n, D], in order. */
 void sae_train_add_rows(const sae_trainer *t, const float *rows, float *g);
+/* train_resample.c: dead latents begin anew, after the step on t->x. */
+void sae_train_resample(sae_trainer *t);
 /* train_update.c: one Adam step with the gradient times `scale`. */
 void sae_train_update(sae_trainer *t, double lr, float scale);
 

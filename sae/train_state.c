@@ -12,7 +12,7 @@
 
 #define FORMAT "scalpel.trainer.3"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
-#define N_OPTIONS 29
+#define N_OPTIONS 31
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -94,6 +94,8 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     put_option(&out[26], "convention", o->convention);
     put_option(&out[27], "threshold_start", o->threshold_start);
     put_option(&out[28], "threshold_speed", (double)o->threshold_speed);
+    put_option(&out[29], "resample", o->resample);
+    put_option(&out[30], "pre_act", (double)o->pre_act);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }
