@@ -145,5 +145,5 @@ double sae_auxk_loss(sae_trainer *t) {
 
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     (void)i;
-    sae_train_topk_gradient(t, t->aux_err, g);
+    sae_train_linear_gradient(t, t->aux_err, 0, g);
 }

@@ -200,9 +200,9 @@ void sae_auxk_take(sae_trainer *t, tn_arena *a);
 void sae_auxk_start(sae_trainer *t);
 double sae_auxk_loss(sae_trainer *t);
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
-/* train_topk.c: what BatchTopK shares. The gradient with err [n, D] as G; unit_rows moves the lengths of
- * decoder rows into the encoder. */
-void sae_train_topk_gradient(const sae_trainer *t, const float *err, sae_latent_grad *g);
+/* train_linear.c: with err [n, D] as G; `push` is what the penalty adds to each value's gradient. */
+void sae_train_linear_gradient(const sae_trainer *t, const float *err, float push, sae_latent_grad *g);
+/* train_topk.c: what BatchTopK shares; unit_rows moves the lengths of decoder rows into the encoder. */
 double sae_train_no_penalty(const sae_trainer *t);
 void sae_train_unit_rows(sae_trainer *t);
 /* train_batchtopk.c: the threshold that the finished SAE has; what Matryoshka shares. */
@@ -213,7 +213,7 @@ void sae_batchtopk_after_step(sae_trainer *t);
 void sae_batchtopk_finish(sae_trainer *t);
 /* … and of the values listed on the first n rows the one with rank - 1 larger or equal ones before it. */
 float sae_batchtopk_rank(sae_trainer *t, size_t n, size_t rank);
-/* train_matryoshka.c: weight of a squared error in the loss; 1 for all but dictionary_learning's Matryoshka.
+/* train_options.c: weight of a squared error in the loss; 1 for all but dictionary_learning's Matryoshka.
  */
 double sae_train_mse_weight(const sae_train_opts *o);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */

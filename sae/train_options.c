@@ -80,6 +80,11 @@ void sae_train_fill_widths(sae_train_opts *o, int d_sae) {
     if (!whole && o->n_widths < SAE_MAX_WIDTHS) o->widths[o->n_widths++] = d_sae;
 }
 
+double sae_train_mse_weight(const sae_train_opts *o) {
+    int weighs = o->arch == SAE_TRAIN_MATRYOSHKA && o->convention == SAE_DICTIONARY_LEARNING;
+    return weighs ? 1.0 / o->n_widths / o->n_widths : 1;
+}
+
 /* The named option within [lo, hi]; a NaN is not. */
 static int in_range(const char *name, double v, double lo, double hi, tn_err *e) {
     if (v >= lo && v <= hi) return TN_OK;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "scalpel.trainer.3"
+#define FORMAT "scalpel.trainer.4"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
 #define N_OPTIONS 31
 
