@@ -52,13 +52,6 @@ static int check_options(eval_job *j, tn_err *e) {
     return check_by(j, e);
 }
 
-int eval_check_labels(const eval_job *j, tn_err *e) {
-    if (!j->by_label || j->labels.n > 1 || (j->labels.n == 1 && j->labels.name[0][0])) return TN_OK;
-    return tn_fail(e, TN_EARG, "%s: no document has a label", j->source);
-}
-
-/* ---- In a model ---- */
-
 static int open_documents(eval_job *j, tn_err *e) {
     int code = writer_open(&j->w, j->model, j->threads, e);
     if (!code) code = placed_sae_open(&j->sae, j->sae_dir, j->encoder, j->w.exec, j->w.text.model, e);

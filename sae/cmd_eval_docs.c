@@ -15,6 +15,13 @@ static size_t limited(const eval_job *j, size_t count) {
     return (size_t)j->limit < count ? (size_t)j->limit : count;
 }
 
+int eval_check_labels(const eval_job *j, tn_err *e) {
+    if (!j->by_label || j->labels.n > 1 || (j->labels.n == 1 && j->labels.name[0][0])) return TN_OK;
+    return tn_fail(e, TN_EARG, "%s: no document has a label", j->source);
+}
+
+/* ---- In a model ---- */
+
 static int add_story(eval_job *j, const qwen_prompt *p, tn_err *e) {
     eval_document *d = &j->docs[j->n_docs++];
     d->at = j->tokens.len;

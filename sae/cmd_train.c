@@ -118,6 +118,7 @@ static int parse_architecture(train_args *a, tn_err *e) {
     if ((rc = own(a, "--threshold-speed", jump, a->threshold_speed, &t->threshold_speed, e))) return rc;
     if ((rc = own(a, "--ste-to-input", jump, a->ste_to_input ? 0 : TRAIN_UNSET, NULL, e))) return rc;
     t->ste_to_input = a->ste_to_input;
+    if ((rc = own(a, "--pre-act", jump, a->pre_act, &t->pre_act, e))) return rc;
     if ((rc = own(a, "--widths", t->arch == SAE_TRAIN_MATRYOSHKA, a->widths ? 0 : TRAIN_UNSET, NULL, e)))
         return rc;
     if (a->widths && (rc = parse_widths(a->widths, t, e))) return rc;
@@ -179,7 +180,8 @@ static train_args defaults(void) {
                     .aux = TRAIN_UNSET,
                     .bandwidth = TRAIN_UNSET,
                     .threshold = TRAIN_UNSET,
-                    .threshold_speed = TRAIN_UNSET};
+                    .threshold_speed = TRAIN_UNSET,
+                    .pre_act = TRAIN_UNSET};
     a.fit.epochs = NO_EPOCHS;
     return a;
 }
@@ -237,6 +239,11 @@ int cmd_train(int argc, char **argv) {
          "jumprelu: width of the window that moves a threshold (0.05)", 0},
         {"--ste-to-input", NULL, CLI_FLAG, &a.ste_to_input, NULL,
          "jumprelu: the window moves the encoder too (Anthropic)", 0},
+        {"--pre-act", NULL, CLI_FLOAT, &a.pre_act, "X",
+         "jumprelu: coefficient of the loss that lifts dead latents to their thresholds (0; Anthropic 3e-6)",
+         0},
+        {"--resample", NULL, CLI_INT, &t->resample, "STEPS",
+         "dead latents begin anew every so many steps, as rows that are reconstructed badly (0: never)", 0},
         {"--l1-warmup", NULL, CLI_INT, &t->l1_warmup_steps, "N",
          "steps until the penalty has its coefficient (5% of the run)", 0},
         {"--lr", NULL, CLI_FLOAT, &t->lr, "X", "learning rate of Adam (0.001)", 0},

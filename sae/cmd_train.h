@@ -23,7 +23,7 @@ typedef struct {
     text_source_opts text;
     sae_fit_opts fit;
     train_values l1, l0, k, target_l0;
-    float aux, bandwidth, threshold, threshold_speed; /* TRAIN_UNSET, or of the architecture */
+    float aux, bandwidth, threshold, threshold_speed, pre_act; /* TRAIN_UNSET, or of the architecture */
     int ste_to_input;
     int threads, buffer, no_scale, no_center, free_decoder, no_b_dec_input;
     const char *list_name;    /* "k" when --k has several values, else NULL */

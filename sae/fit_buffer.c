@@ -1,6 +1,8 @@
 /* The shuffle buffer of a training run (fit_buffer.h). */
 #include "sae/fit_buffer.h"
 
+#include "tensor/os.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +103,7 @@ int sae_fit_buffer_new(sae_fit_buffer *out, const sae_fit_split *split, uint32_t
     int rc = out->ids && out->x && out->keep && out->order
                  ? TN_OK
                  : tn_fail(e, TN_ENOMEM, "no memory for a buffer of %u rows", cap);
+    if (out->x) tn_large_pages(out->x, bytes);
     if (!rc && out->whole) {
         start_epoch(out, 0);
         rc = load(out, 0, e);

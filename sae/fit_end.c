@@ -46,6 +46,7 @@ static void describe_architecture(const sae_train_opts *t, tn_json_out *w) {
     tn_json_member_f64(w, "init_threshold", (double)t->init_threshold);
     tn_json_member_f64(w, "threshold_speed", (double)t->threshold_speed);
     tn_json_member_bool(w, "ste_to_input", t->ste_to_input);
+    tn_json_member_f64(w, "pre_act_loss_coefficient", (double)t->pre_act);
 }
 
 void sae_fit_describe(const sae_fit_opts *o, const sae_fit_rows *rows, const sae_fit_result *res,
@@ -63,6 +64,7 @@ void sae_fit_describe(const sae_fit_opts *o, const sae_fit_rows *rows, const sae
     tn_json_member_f64(&w, "lr", (double)t->lr);
     tn_json_member_f64(&w, "lr_warmup_steps", t->lr_warmup_steps);
     tn_json_member_f64(&w, "lr_decay_steps", t->lr_decay_steps);
+    if (t->resample > 0) tn_json_member_f64(&w, "resample_steps", t->resample);
     describe_architecture(t, &w);
     tn_json_member_f64(&w, "clip", (double)t->clip);
     tn_json_member_f64(&w, "unit_norm_decoder", t->unit_norm_decoder);

@@ -3,6 +3,7 @@
 #include "sae/screened.h"
 
 #include "tensor/arena.h"
+#include "tensor/os.h"
 #include "tensor/par.h"
 
 #include <math.h>
@@ -35,6 +36,7 @@ int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
     if (!block)
         return tn_fail(e, TN_ENOMEM, "no memory for an SAE of width %d -> %d (%zu MB)", cfg->d_in, cfg->d_sae,
                        total * sizeof *block >> 20);
+    tn_large_pages(block, total * sizeof *block);
     out->cfg = *cfg;
     out->block = block;
     out->w_enc = block;

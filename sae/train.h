@@ -60,6 +60,9 @@ typedef struct {
     int unit_norm_decoder; /* 1: |W_dec[i]| = 1 and plain L1; 0: L1 weighted by |W_dec[i]| */
     float init_norm;       /* length of the encoder and decoder rows at the start */
     int dead_window;       /* steps (or rows, see sae_convention) without firing that make a latent dead */
+    int resample; /* steps between renewals of dead latents (train_resample.c), the first of them after
+                   * step `resample` (from 0), none while the learning rate decays; lr's warm-up begins
+                   * anew with each. 0 = never */
     uint64_t seed;
 
     /* TopK, BatchTopK and Matryoshka */
@@ -75,6 +78,7 @@ typedef struct {
     float tanh_scale;      /* of the tanh penalty */
     float threshold_speed; /* learning rate of thresholds, in learning rates of the run */
     int ste_to_input;      /* 1: the window gives pre-activations a gradient too */
+    float pre_act;         /* coefficient of the loss that lifts dead latents to their thresholds; 0 = none */
 
     /* Matryoshka: latents of the nested SAEs, ascending (see sae_train_fill_widths). */
     int n_widths;
@@ -120,7 +124,8 @@ typedef struct {
 typedef struct sae_trainer sae_trainer;
 
 /* A trainer around `model`, whose parameters it changes (it must outlive the trainer) and whose architecture
- * is that of sae_train_config. All memory is taken here; sae_train_step allocates nothing. */
+ * is that of sae_train_config. All memory is taken here; sae_train_step allocates nothing. From the first
+ * step or evaluation on nobody else changes W_enc, of which the trainer keeps a copy. */
 int sae_trainer_new(sae_trainer **out, sae_model *model, const sae_train_opts *o, tn_exec ex, tn_err *e);
 void sae_trainer_free(sae_trainer *t);
 
@@ -146,6 +151,8 @@ const uint32_t *sae_trainer_fired(const sae_trainer *t);
 /* The schedules: learning rate and L1 coefficient of step t = 0, 1, … */
 double sae_lr_at(const sae_train_opts *o, int step);
 double sae_l1_at(const sae_train_opts *o, int step);
+/* 1: dead latents begin anew after step t. */
+int sae_train_resamples(const sae_train_opts *o, int step);
 
 /* Training state as one safetensors file: parameters, Adam moments, counters, steps; the options go into the
  * metadata, with the caller's own pairs after them. Loading continues bit for bit; it refuses a file of

@@ -110,16 +110,19 @@ static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end)
         size_t n = end - b0 < SAE_ROWS ? end - b0 : SAE_ROWS;
         t->ex.k->matmul_f32(pre, n_dead, xin + b0 * d, d, t->g.w_enc, d, n, n_dead, d,
                             t->room[worker].search.panels);
+        uint32_t place[SAE_ROWS] = {0};
+        sae_piece all = {
+            .lists = &t->dead_lists, .b0 = b0, .b1 = b0 + n, .i1 = n_dead, .place = place, .latent = t->dead};
         for (size_t r = 0; r < n; r++) {
-            size_t b = b0 + r;
-            const sae_entry *list = t->dead_lists.of_row + b * t->dead_lists.room;
-            float *err = t->aux_err + b * d, *row = pre + r * n_dead; /* [D], [n_dead] */
-            double se = 0;
+            float *row = pre + r * n_dead; /* [n_dead] */
             for (size_t j = 0; j < n_dead; j++) row[j] += s->b_enc[t->dead[j]];
-            choose(t, row, b, t->dead_heap + worker * (d / 2));
-            memcpy(err, t->err + b * d, d * sizeof *err);
-            for (uint32_t a = 0; a < t->dead_lists.n_of_row[b]; a++)
-                t->ex.k->axpy(err, list[a].z, s->w_dec + (size_t)t->dead[list[a].at] * d, d);
+            choose(t, row, b0 + r, t->dead_heap + worker * (d / 2));
+        }
+        memcpy(t->aux_err + b0 * d, t->err + b0 * d, n * d * sizeof *t->aux_err);
+        sae_train_decode(t, &all, NULL, t->aux_err, NULL);
+        for (size_t b = b0; b < b0 + n; b++) {
+            float *err = t->aux_err + b * d; /* [D] */
+            double se = 0;
             for (size_t k = 0; k < d; k++) {
                 se += (double)err[k] * (double)err[k];
                 err[k] *= factor;
@@ -141,15 +144,6 @@ double sae_auxk_loss(sae_trainer *t) {
 }
 
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
-    const tn_kernels *k = t->ex.k;
-    const sae_lists *l = &t->dead_lists;
-    size_t d = (size_t)t->model->cfg.d_in, at = (size_t)t->dead_at[i];
-    for (size_t a = l->first[at]; a < l->first[at + 1]; a++) {
-        const sae_entry e = l->of_latent[a];
-        const float *err = t->aux_err + e.at * d; /* [D] */
-        float dz = k->dot(err, g->w, d);
-        k->axpy(g->dw_dec, e.z, err, d);
-        k->axpy(g->dw_enc, dz, g->xin + e.at * d, d);
-        g->dpre += dz;
-    }
+    (void)i;
+    sae_train_linear_gradient(t, t->aux_err, 0, g);
 }

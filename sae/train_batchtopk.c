@@ -163,7 +163,8 @@ void sae_batchtopk_finish(sae_trainer *t) {
 }
 
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
-    sae_train_topk_gradient(t, i, t->err, g);
+    (void)i;
+    sae_train_linear_gradient(t, t->err, 0, g);
 }
 
 const sae_train_arch sae_train_batchtopk = {.name = "batchtopk",

@@ -58,6 +58,11 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
 
 /* ---- Before the rows: weights, bars and the 8-bit copy ---- */
 
+void sae_train_copy(sae_trainer *t, size_t worker, size_t i) {
+    const sae_model *s = t->model;
+    sae_screen_copy(&t->screen, t->ex.k, i, s->w_enc + i * (size_t)s->cfg.d_in, &t->room[worker].copy);
+}
+
 static void prepare_latents(void *ctx, size_t worker, size_t begin, size_t end) {
     const encode_job *job = ctx;
     sae_trainer *t = job->t;
@@ -69,8 +74,7 @@ static void prepare_latents(void *ctx, size_t worker, size_t begin, size_t end) 
         t->bar[i] = t->arch->bar(t, i);
         /* the value is (p + bias) w_i, rounded twice */
         t->bar_scale[i] = t->arch->per_row || t->arch->batch_wide ? (1 - 0x1p-20f) / t->weight[i] : 0.0f;
-        if (job->search.screened)
-            sae_screen_copy(&t->screen, t->ex.k, i, s->w_enc + i * d, &t->room[worker].copy);
+        if (job->search.screened && !t->copied) sae_train_copy(t, worker, i);
     }
 }
 
@@ -160,6 +164,7 @@ void sae_train_encode(sae_trainer *t) {
     for (int w = 0; w < t->ex.threads; w++) t->room[w].given_up = 0;
     t->floor = 0;
     tn_parallel_for_workers(f, SAE_GROUP, t->ex.threads, prepare_latents, &job);
+    t->copied |= job.search.screened;
     if (t->arch->batch_wide) t->floor = t->evaluating ? (float)sae_batchtopk_threshold(t) : guess_floor(&job);
     encode(&job, n);
     if (t->floor > 0 && !t->evaluating && (double)listed(t, n) < floor((double)t->opts.k * t->n)) {

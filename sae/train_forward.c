@@ -23,12 +23,13 @@ void sae_train_decode(const sae_trainer *t, const sae_piece *p,
     for (size_t i0 = p->i0; i0 < p->i1; i0 += SAE_GROUP) {
         size_t i1 = p->i1 - i0 < SAE_GROUP ? p->i1 : i0 + SAE_GROUP;
         for (size_t b = p->b0; b < p->b1; b++) {
-            const sae_entry *list = t->lists.of_row + b * t->lists.room;
+            const sae_entry *list = p->lists->of_row + b * p->lists->room;
             uint32_t a = p->place[b - p->b0];
-            for (; a < t->lists.n_of_row[b] && list[a].at < i1; a++) {
-                float z = value ? value(t, list[a].at, list[a].z) : list[a].z;
+            for (; a < p->lists->n_of_row[b] && list[a].at < i1; a++) {
+                size_t i = p->latent ? (size_t)p->latent[list[a].at] : list[a].at;
+                float z = value ? value(t, i, list[a].z) : list[a].z;
                 if (z == 0) continue;
-                t->ex.k->axpy(out + b * d, z, s->w_dec + list[a].at * d, d);
+                t->ex.k->axpy(out + b * d, z, s->w_dec + i * d, d);
                 if (l0) l0[b]++;
             }
             p->place[b - p->b0] = a;
@@ -43,7 +44,11 @@ static void decode_rows(void *ctx, size_t begin, size_t end) {
     size_t d = (size_t)s->cfg.d_in;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         uint32_t place[SAE_ROWS] = {0};
-        sae_piece all = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, (size_t)s->cfg.d_sae, place};
+        sae_piece all = {.lists = &t->lists,
+                         .b0 = b0,
+                         .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS,
+                         .i1 = (size_t)s->cfg.d_sae,
+                         .place = place};
         for (size_t b = b0; b < all.b1; b++) {
             memcpy(t->err + b * d, s->b_dec, d * sizeof *t->err);
             t->row_l0[b] = 0;

@@ -62,7 +62,11 @@ static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
     float two_over_n = 2.0f / (float)t->n;
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         uint32_t place[SAE_ROWS] = {0};
-        sae_piece all = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, (size_t)s->cfg.d_sae, place};
+        sae_piece all = {.lists = &t->lists,
+                         .b0 = b0,
+                         .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS,
+                         .i1 = (size_t)s->cfg.d_sae,
+                         .place = place};
         for (size_t b = b0; b < all.b1; b++) memcpy(t->aux_err + b * d, s->b_dec, d * sizeof *t->aux_err);
         sae_train_decode(t, &all, pi, t->aux_err, NULL);
         for (size_t b = b0; b < all.b1; b++) {
@@ -94,8 +98,8 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
     float stretch = expf(t->model->r_mag[i]), push = g->lambda_n * t->weight[i];
-    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
-        const sae_entry e = t->lists.of_latent[a];
+    for (size_t a = 0; a < g->count; a++) {
+        const sae_entry e = g->list[a];
         const float *err = t->err + e.at * d, *aux = t->aux_err + e.at * d; /* [D] */
         float z = magnitude(t, i, e.z, stretch);
         float dmag = z > 0 ? k->dot(err, g->w, d) : 0.0f, dpi = k->dot(aux, g->w, d) + push;

@@ -31,49 +31,87 @@ typedef struct {
     float penalty; /* lambda / n */
 } grad_job;
 
-/* The gradients of latent i, which has some; adds its share of db_dec to part [D]. */
-static void latent_gradient(const grad_job *job, size_t i, float *part) {
-    sae_trainer *t = job->t;
+/* The latents of a group and their gradients. */
+typedef struct {
+    const grad_job *job;
+    size_t i0, i1;
+    sae_latent_grad of[SAE_GROUP];
+} group;
+
+/* Adds what the lists' entries give, which those of latent i are number[i] of (NULL: i). A block of rows at a
+ * time, which stay in cache while all latents of the group pass by; a latent's entries keep their order. */
+static void add_entries(group *q, const sae_lists *l, const int32_t *number,
+                        void (*gradient)(const sae_trainer *, size_t, sae_latent_grad *)) {
+    const sae_trainer *t = q->job->t;
+    size_t place[SAE_GROUP], stop[SAE_GROUP];
+    for (size_t i = q->i0; i < q->i1; i++) {
+        size_t at = number && number[i] >= 0 ? (size_t)number[i] : i;
+        int none = number && number[i] < 0;
+        place[i - q->i0] = none ? 0 : l->first[at];
+        stop[i - q->i0] = none ? 0 : l->first[at + 1];
+    }
+    for (size_t b = SAE_ROWS; b < (size_t)t->n + SAE_ROWS; b += SAE_ROWS)
+        for (size_t i = q->i0, j = 0; i < q->i1; i++, j++) {
+            sae_latent_grad *g = &q->of[j];
+            size_t first = place[j];
+            while (place[j] < stop[j] && l->of_latent[place[j]].at < b) place[j]++;
+            g->list = l->of_latent + first;
+            g->count = place[j] - first;
+            if (g->count > 0) gradient(t, i, g);
+        }
+}
+
+static void start_latent(group *q, size_t i) {
+    const sae_trainer *t = q->job->t;
+    const sae_model *s = t->model;
+    size_t d = (size_t)s->cfg.d_in;
+    sae_latent_grad *g = &q->of[i - q->i0];
+    *g = (sae_latent_grad){.w = s->w_dec + i * d,
+                           .xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x,
+                           .dw_enc = t->g.w_enc + i * d,
+                           .dw_dec = t->g.w_dec + i * d,
+                           .lambda_n = q->job->penalty};
+    if (!sae_train_touched(t, i)) return; /* its rows of g stay unwritten: the update takes zeros for them */
+    memset(g->dw_enc, 0, d * sizeof *g->dw_enc);
+    memset(g->dw_dec, 0, d * sizeof *g->dw_dec);
+}
+
+/* What is left when all entries are added; adds the latent's share of db_dec to part [D]. */
+static void finish_latent(group *q, size_t i, float *part) {
+    sae_trainer *t = q->job->t;
     const tn_kernels *k = t->ex.k;
     const sae_model *s = t->model;
     size_t d = (size_t)s->cfg.d_in;
-    sae_latent_grad g = {.w = s->w_dec + i * d,
-                         .xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x,
-                         .dw_enc = t->g.w_enc + i * d,
-                         .dw_dec = t->g.w_dec + i * d,
-                         .lambda_n = job->penalty};
-    memset(g.dw_enc, 0, d * sizeof *g.dw_enc);
-    memset(g.dw_dec, 0, d * sizeof *g.dw_dec);
-    t->arch->gradient(t, i, &g);
-
-    if (t->opts.unit_norm_decoder)
-        k->axpy(g.dw_dec, -k->dot(g.dw_dec, g.w, d) / k->dot(g.w, g.w, d), g.w, d);
-    else if (t->weight[i] > 0)
-        k->axpy(g.dw_dec, g.dnorm / t->weight[i], g.w, d);
-    if (s->cfg.apply_b_dec_to_input) k->axpy(part, -g.dpre, s->w_enc + i * d, d);
-    t->grad_sq[i] = (double)k->dot(g.dw_enc, g.dw_enc, d) + (double)k->dot(g.dw_dec, g.dw_dec, d);
-    for (int v = 0; v < t->n_vectors; v++) {
-        t->g.vector[v][i] = g.d[v];
-        t->grad_sq[i] += (double)g.d[v] * (double)g.d[v];
+    sae_latent_grad *g = &q->of[i - q->i0];
+    double squares = 0;
+    if (sae_train_touched(t, i)) {
+        if (t->arch->rest) t->arch->rest(t, i, g);
+        if (t->opts.unit_norm_decoder)
+            k->axpy(g->dw_dec, -k->dot(g->dw_dec, g->w, d) / k->dot(g->w, g->w, d), g->w, d);
+        else if (t->weight[i] > 0)
+            k->axpy(g->dw_dec, g->dnorm / t->weight[i], g->w, d);
+        if (s->cfg.apply_b_dec_to_input) k->axpy(part, -g->dpre, s->w_enc + i * d, d);
+        squares = (double)k->dot(g->dw_enc, g->dw_enc, d) + (double)k->dot(g->dw_dec, g->dw_dec, d);
     }
+    for (int v = 0; v < t->n_vectors; v++) {
+        t->g.vector[v][i] = g->d[v];
+        squares += (double)g->d[v] * (double)g->d[v];
+    }
+    t->grad_sq[i] = squares;
 }
 
 static void gradient_groups(void *ctx, size_t begin, size_t end) {
     const grad_job *job = ctx;
-    sae_trainer *t = job->t;
+    const sae_trainer *t = job->t;
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
     for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
+        group q = {.job = job, .i0 = i0, .i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP};
         float *part = t->b_dec_part + i0 / SAE_GROUP * d;
-        size_t i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP;
+        for (size_t i = i0; i < q.i1; i++) start_latent(&q, i);
+        add_entries(&q, &t->lists, NULL, t->arch->gradient);
+        if (t->n_dead > 0) add_entries(&q, &t->dead_lists, t->dead_at, sae_auxk_gradient);
         memset(part, 0, d * sizeof *part);
-        for (size_t i = i0; i < i1; i++) {
-            if (sae_train_touched(t, i)) {
-                latent_gradient(job, i, part);
-            } else { /* its rows of g stay unwritten: the update takes zeros for them */
-                for (int v = 0; v < t->n_vectors; v++) t->g.vector[v][i] = 0;
-                t->grad_sq[i] = 0;
-            }
-        }
+        for (size_t i = i0; i < q.i1; i++) finish_latent(&q, i, part);
     }
 }
 

@@ -37,8 +37,11 @@ typedef struct {
     float *b_dec;                   /* [D] */
 } sae_params;
 
-/* The gradient of one latent, as sae_train_arch.gradient makes it. */
+/* The gradient of one latent, as sae_train_arch.gradient makes it: of some rows, then of those behind them.
+ */
 typedef struct {
+    const sae_entry *list; /* [count] the latent's entries on these rows */
+    size_t count;
     const float *w;           /* [D] W_dec[i] */
     const float *xin;         /* [n, D] what the encoder sees */
     float *dw_enc, *dw_dec;   /* [D] zeros at first */
@@ -69,6 +72,8 @@ typedef struct {
     double (*auxiliary)(sae_trainer *t);
     double (*penalty)(const sae_trainer *t);
     void (*gradient)(const sae_trainer *t, size_t i, sae_latent_grad *g);
+    /* After the gradients of all entries: what is no sum over them (or NULL). */
+    void (*rest)(const sae_trainer *t, size_t i, sae_latent_grad *g);
     /* Adds to g [D] what moves b_dec as the start of a reconstruction; NULL: the sum of err. */
     void (*b_dec)(const sae_trainer *t, float *g);
     int auxk;       /* 1: AuxK is part of the auxiliary loss and has to know which latents are dead */
@@ -116,16 +121,20 @@ struct sae_trainer {
     double *grad_sq;   /* [F] squared length of the latent's gradient */
     double *mean;      /* [D] column sums of x */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
+    float *xin_sum;    /* [D] JumpReLU: sum of xin over the batch, for the loss on pre-activations */
     float *zero;       /* [D] the gradient of a latent that does not fire */
 
     /* The encoder. */
     sae_screen screen;     /* without screening only its norm and loss, all 0 */
     int screening;         /* 1: there is an 8-bit copy */
+    int copied;            /* 1: … of the encoder as it is */
     int dense_steps;       /* steps to go without it */
     float *bar;            /* [F] sae_train_arch.bar */
     float *bar_scale;      /* [F] 1 / w_i where latents compete, else 0 */
     float floor;           /* that the values of all rows exceed */
     sae_encode_room *room; /* [threads] */
+
+    uint32_t *drawn; /* [B] rows that dead latents begin anew with */
 
     /* BatchTopK and Matryoshka. */
     size_t *digits;   /* [threads, SAE_DIGITS] how many values have this digit */
@@ -150,20 +159,30 @@ struct sae_trainer {
     double mean_l0; /* their mean over the batch */
 };
 
+/* Does JumpReLU's loss on pre-activations lift latent i? */
+static inline int sae_train_lifted(const sae_trainer *t, size_t i) {
+    return t->opts.arch == SAE_TRAIN_JUMPRELU && t->opts.pre_act > 0 && t->silent[i] >= t->opts.dead_window;
+}
+
 /* Has latent i a gradient on this batch? Its rows of t->g are written only then. */
 static inline int sae_train_touched(const sae_trainer *t, size_t i) {
-    return sae_lists_count(&t->lists, i) > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0);
+    return sae_lists_count(&t->lists, i) > 0 || (t->n_dead > 0 && t->dead_at[i] >= 0) ||
+           sae_train_lifted(t, i);
 }
 
 /* train_encode.c: x -> the rows' lists; takes its memory from the arena. */
 void sae_train_take_encoder(sae_trainer *t, tn_arena *a);
 void sae_train_encode(sae_trainer *t);
+/* … row i of W_enc into the 8-bit copy, by thread `worker`. */
+void sae_train_copy(sae_trainer *t, size_t worker, size_t i);
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);
-/* Latents i0 … i1-1 on rows b0 … b1-1. */
+/* Latents i0 … i1-1 of the lists on rows b0 … b1-1. */
 typedef struct {
+    const sae_lists *lists;
     size_t b0, b1, i0, i1;
-    uint32_t *place; /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
+    uint32_t *place;       /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
+    const int32_t *latent; /* which one number i of the lists is (NULL: i) */
 } sae_piece;
 /* train_forward.c: adds what they decode to - value of their entries (NULL: the entries), latents ascending -
  * to out [n, D], and how many of a row are not 0 to l0 [n] (or NULL). A group of latents at a time, which
@@ -181,9 +200,9 @@ void sae_auxk_take(sae_trainer *t, tn_arena *a);
 void sae_auxk_start(sae_trainer *t);
 double sae_auxk_loss(sae_trainer *t);
 void sae_auxk_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g);
-/* train_topk.c: what BatchTopK shares. The gradient with err [n, D] as G; unit_rows moves the lengths of
- * decoder rows into the encoder. */
-void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g);
+/* train_linear.c: with err [n, D] as G; `push` is what the penalty adds to each value's gradient. */
+void sae_train_linear_gradient(const sae_trainer *t, const float *err, float push, sae_latent_grad *g);
+/* train_topk.c: what BatchTopK shares; unit_rows moves the lengths of decoder rows into the encoder. */
 double sae_train_no_penalty(const sae_trainer *t);
 void sae_train_unit_rows(sae_trainer *t);
 /* train_batchtopk.c: the threshold that the finished SAE has; what Matryoshka shares. */
@@ -194,13 +213,15 @@ void sae_batchtopk_after_step(sae_trainer *t);
 void sae_batchtopk_finish(sae_trainer *t);
 /* … and of the values listed on the first n rows the one with rank - 1 larger or equal ones before it. */
 float sae_batchtopk_rank(sae_trainer *t, size_t n, size_t rank);
-/* train_matryoshka.c: weight of a squared error in the loss; 1 for all but dictionary_learning's Matryoshka.
+/* train_options.c: weight of a squared error in the loss; 1 for all but dictionary_learning's Matryoshka.
  */
 double sae_train_mse_weight(const sae_train_opts *o);
 /* train_grad.c: gradients of the loss into t->g after a forward; returns their global L2 norm. */
 double sae_train_gradient(sae_trainer *t, double l1);
 /* … g [D] += the sum of rows [n, D], in order. */
 void sae_train_add_rows(const sae_trainer *t, const float *rows, float *g);
+/* train_resample.c: dead latents begin anew, after the step on t->x. */
+void sae_train_resample(sae_trainer *t);
 /* train_update.c: one Adam step with the gradient times `scale`. */
 void sae_train_update(sae_trainer *t, double lr, float scale);
 

@@ -18,11 +18,6 @@
 
 #include <string.h>
 
-double sae_train_mse_weight(const sae_train_opts *o) {
-    int weighs = o->arch == SAE_TRAIN_MATRYOSHKA && o->convention == SAE_DICTIONARY_LEARNING;
-    return weighs ? 1.0 / o->n_widths / o->n_widths : 1;
-}
-
 /* x̂ - x of the inner levels [n, D] each, then the sums C: the outermost error is t->err. */
 static void inner_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
@@ -31,7 +26,8 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
     float factor = (float)(2 * sae_train_mse_weight(&t->opts) / t->n);
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         uint32_t place[SAE_ROWS] = {0};
-        sae_piece level = {b0, end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, 0, 0, place};
+        sae_piece level = {
+            .lists = &t->lists, .b0 = b0, .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, .place = place};
         size_t b1 = level.b1;
         for (int l = 0; l < inner; l++) {
             float *err = t->level_err + (size_t)l * matrix;      /* [n, D] */
@@ -74,7 +70,7 @@ static const float *errors(const sae_trainer *t, int level) {
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
     int level = 0;
     while (i >= (size_t)t->opts.widths[level]) level++;
-    sae_train_topk_gradient(t, i, errors(t, level), g);
+    sae_train_linear_gradient(t, errors(t, level), 0, g);
 }
 
 static void b_dec(const sae_trainer *t, float *g) {

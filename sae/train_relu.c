@@ -26,18 +26,7 @@ double sae_train_l1(const sae_trainer *t) {
 }
 
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
-    const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in;
-    float push = g->lambda_n * t->weight[i];
-    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
-        const sae_entry e = t->lists.of_latent[a];
-        const float *err = t->err + e.at * d; /* [D] */
-        float dz = k->dot(err, g->w, d) + push;
-        k->axpy(g->dw_dec, e.z, err, d);
-        k->axpy(g->dw_enc, dz, g->xin + e.at * d, d);
-        g->dpre += dz;
-    }
-    g->d[0] = g->dpre;
+    sae_train_linear_gradient(t, t->err, g->lambda_n * t->weight[i], g);
     g->dnorm = g->lambda_n * (float)t->z_sum[i];
 }
 

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FORMAT "scalpel.trainer.3"
+#define FORMAT "scalpel.trainer.4"
 #define MAX_FLOATS (3 * (3 + SAE_MAX_VECTORS))
-#define N_OPTIONS 29
+#define N_OPTIONS 31
 
 /* A tensor of the file and where it lives here. */
 typedef struct {
@@ -94,6 +94,8 @@ static void option_table(const sae_train_opts *o, option_text out[N_OPTIONS]) {
     put_option(&out[26], "convention", o->convention);
     put_option(&out[27], "threshold_start", o->threshold_start);
     put_option(&out[28], "threshold_speed", (double)o->threshold_speed);
+    put_option(&out[29], "resample", o->resample);
+    put_option(&out[30], "pre_act", (double)o->pre_act);
     out[13].name = "seed";
     snprintf(out[13].text, sizeof out[13].text, "%llu", (unsigned long long)o->seed);
 }
@@ -197,6 +199,7 @@ static int load_from(sae_trainer *t, const tn_safetensors *file, const char *pat
     if (rc) return rc;
     for (int i = 0; i < n; i++) tn_to_f32(tensors[i].data, found[i]->data, TN_F32, found[i]->count);
     sae_read_ints(t->silent, found[n]->data, f);
+    t->copied = 0;
     t->steps = (int)steps;
     t->threshold = threshold;
     return TN_OK;

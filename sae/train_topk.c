@@ -15,23 +15,9 @@ double sae_train_no_penalty(const sae_trainer *t) {
     return 0;
 }
 
-void sae_train_topk_gradient(const sae_trainer *t, size_t i, const float *err, sae_latent_grad *g) {
-    const tn_kernels *k = t->ex.k;
-    size_t d = (size_t)t->model->cfg.d_in;
-    for (size_t a = t->lists.first[i]; a < t->lists.first[i + 1]; a++) {
-        const sae_entry z = t->lists.of_latent[a];
-        const float *e = err + z.at * d; /* [D] */
-        float dz = k->dot(e, g->w, d);
-        k->axpy(g->dw_dec, z.z, e, d);
-        k->axpy(g->dw_enc, dz, g->xin + z.at * d, d);
-        g->dpre += dz;
-    }
-    if (t->n_dead > 0 && t->dead_at[i] >= 0) sae_auxk_gradient(t, i, g);
-    g->d[0] = g->dpre;
-}
-
 static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
-    sae_train_topk_gradient(t, i, t->err, g);
+    (void)i;
+    sae_train_linear_gradient(t, t->err, 0, g);
 }
 
 void sae_train_unit_rows(sae_trainer *t) {

@@ -1,9 +1,4 @@
-/* The schedules and the parameter update: clipped gradient -> Adam -> decoder rows back to length 1.
- *
- *     lr(t) = lr · min((t+1) / warmup, 1) · min((total - t) / decay, 1)
- *     l1(t) = l1 · min(t / warmup, 1)
- *
- * each with a warmup of its own; dictionary_learning has t instead of t+1.
+/* The parameter update: clipped gradient -> Adam -> decoder rows back to length 1.
  *
  * Adam runs over every parameter at every step, also where the gradient is zero: the moments decay and keep
  * moving a latent for a while after it has last fired, as in a dense implementation.
@@ -14,26 +9,11 @@
 
 #include <math.h>
 
-double sae_lr_at(const sae_train_opts *o, int step) {
-    double lr = (double)o->lr;
-    int first = o->convention == SAE_SAELENS; /* its first step moves */
-    if (step < o->lr_warmup_steps) lr *= (double)(step + first) / o->lr_warmup_steps;
-    if (o->total_steps > 0 && o->lr_decay_steps > 0 && step >= o->total_steps - o->lr_decay_steps) {
-        int left = o->total_steps - step;
-        lr *= left > 0 ? (double)left / o->lr_decay_steps : 0;
-    }
-    return lr;
-}
-
-double sae_l1_at(const sae_train_opts *o, int step) {
-    if (step >= o->l1_warmup_steps) return (double)o->l1;
-    return (double)o->l1 * step / o->l1_warmup_steps;
-}
-
 typedef struct {
     sae_trainer *t;
     float lr, c1, c2; /* c = 1 - beta^t */
     float scale;      /* of the gradient: below 1 when clipped */
+    int copy;         /* 1: the next step will look for an 8-bit copy of the encoder */
 } update_job;
 
 /* One array of n parameters. */
@@ -47,7 +27,19 @@ static void shrink(float *g, float scale, size_t n) {
     for (size_t k = 0; k < n; k++) g[k] *= scale;
 }
 
-static void update_groups(void *ctx, size_t begin, size_t end) {
+/* w [n] back to length 1. */
+static void normalise(const tn_kernels *k, float *w, size_t n) {
+    enum { LANES = 16 }; /* divided at once */
+    float norm = sqrtf(k->dot(w, w, n));
+    size_t i = 0;
+    if (!(norm > 0)) return;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t l = 0; l < LANES; l++) w[i + l] /= norm;
+    for (; i < n; i++) w[i] /= norm;
+}
+
+/* All that the step does to a latent's rows, one after the other while they are in cache. */
+static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
     const update_job *job = ctx;
     sae_trainer *t = job->t;
     sae_model *s = t->model;
@@ -70,11 +62,9 @@ static void update_groups(void *ctx, size_t begin, size_t end) {
         }
         adam(job, job->lr, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at,
              t->v.w_enc + at, d);
+        if (job->copy) sae_train_copy(t, worker, i);
         adam(job, job->lr, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
-        if (!t->opts.unit_norm_decoder) continue;
-        float norm = sqrtf(t->ex.k->dot(w, w, d));
-        if (norm > 0)
-            for (size_t k = 0; k < d; k++) w[k] /= norm;
+        if (t->opts.unit_norm_decoder) normalise(t->ex.k, w, d);
     }
 }
 
@@ -85,8 +75,10 @@ void sae_train_update(sae_trainer *t, double lr, float scale) {
                       .lr = (float)lr,
                       .c1 = (float)(1 - pow((double)o->beta1, t->steps + 1)),
                       .c2 = (float)(1 - pow((double)o->beta2, t->steps + 1)),
-                      .scale = scale};
-    tn_parallel_for((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
+                      .scale = scale,
+                      .copy = t->screening && t->dense_steps == 0};
+    tn_parallel_for_workers((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
+    t->copied = job.copy;
     shrink(t->g.b_dec, scale, (size_t)s->cfg.d_in);
     adam(&job, job.lr, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
 }

@@ -82,15 +82,25 @@ void tn_map_release(const tn_map *m, const void *from, size_t n) {
 
 /* ---- memory ---- */
 
-/* The advice must come before the memory is touched for the first time. */
-void *tn_alloc_large(size_t n) {
-    const size_t page = (size_t)1 << 21;
-    if (n < page || n > SIZE_MAX - page) return malloc(n);
-    const size_t whole = (n + page - 1) / page * page;
-    void *p = aligned_alloc(page, whole);
-#ifdef MADV_HUGEPAGE
-    if (p) madvise(p, whole, MADV_HUGEPAGE);
+enum { LARGE_PAGE = 1 << 21 };
+
+/* Whole large pages only: what shares one with other memory stays as it is. */
+void tn_large_pages(void *from, size_t n) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t begin = ((uintptr_t)from + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE,
+                    end = ((uintptr_t)from + n) / LARGE_PAGE * LARGE_PAGE;
+    if (end > begin) madvise((void *)begin, (size_t)(end - begin), MADV_HUGEPAGE);
+#else
+    (void)from;
+    (void)n;
 #endif
+}
+
+void *tn_alloc_large(size_t n) {
+    if (n < LARGE_PAGE || n > SIZE_MAX - LARGE_PAGE) return malloc(n);
+    const size_t whole = (n + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+    void *p = aligned_alloc(LARGE_PAGE, whole);
+    if (p) tn_large_pages(p, whole);
     return p;
 }
 

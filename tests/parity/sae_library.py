@@ -35,10 +35,10 @@ class Opts(c.Structure):
                 ("adam_eps", c.c_float), ("l1", c.c_float), ("l1_warmup_steps", c.c_int),
                 ("lr_warmup_steps", c.c_int), ("lr_decay_steps", c.c_int), ("total_steps", c.c_int),
                 ("clip", c.c_float), ("unit_norm_decoder", c.c_int), ("init_norm", c.c_float),
-                ("dead_window", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
+                ("dead_window", c.c_int), ("resample", c.c_int), ("seed", c.c_uint64), ("k", c.c_float), ("aux", c.c_float),
                 ("threshold_lr", c.c_float), ("l0_penalty", c.c_int), ("target_l0", c.c_float), ("bandwidth", c.c_float),
                 ("init_threshold", c.c_float), ("tanh_scale", c.c_float), ("threshold_speed", c.c_float),
-                ("ste_to_input", c.c_int),
+                ("ste_to_input", c.c_int), ("pre_act", c.c_float),
                 ("n_widths", c.c_int), ("widths", c.c_int * 12), ("threshold_start", c.c_int), ("screen", c.c_int)]
 
 

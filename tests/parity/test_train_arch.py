@@ -34,6 +34,10 @@ CASES = {
     "tanh": (JUMPRELU, JUMPRELU_KIND, {"l0_penalty": 2, "l1": 0.5, "ste_to_input": 1, "bandwidth": 1.0}, JumpReLUTrainingSAE,
              JumpReLUTrainingSAEConfig,
              {"jumprelu_sparsity_loss_mode": "tanh", "jumprelu_ste_to_input": True, "jumprelu_bandwidth": 1.0}, {"l0": 0.5}),
+    "pre_act": (JUMPRELU, JUMPRELU_KIND, {"l0_penalty": 2, "l1": 0.5, "ste_to_input": 1, "bandwidth": 1.0, "pre_act": 0.03},
+                JumpReLUTrainingSAE, JumpReLUTrainingSAEConfig,
+                {"jumprelu_sparsity_loss_mode": "tanh", "jumprelu_ste_to_input": True, "jumprelu_bandwidth": 1.0,
+                 "pre_act_loss_coefficient": 0.03}, {"l0": 0.5}),
     "gated": (GATED, GATED_KIND, {"l1": 0.5}, GatedTrainingSAE, GatedTrainingSAEConfig, {}, {"l1": 0.5}),
 }
 
@@ -92,7 +96,8 @@ def run_theirs(case, other, batches):
         torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
         adam.step()
         losses.append(out.loss.item())
-        auxiliary += float(torch.as_tensor(out.losses.get("auxiliary_reconstruction_loss", 0)).detach())
+        for name in ("auxiliary_reconstruction_loss", "pre_act_loss"):
+            auxiliary += float(torch.as_tensor(out.losses.get(name, 0)).detach())
     return losses, gradients, auxiliary
 
 
@@ -104,7 +109,7 @@ def test_training_equals_saelens(lib, tmp_path, case):
         start["threshold"][:] = 0  # is no parameter there: the finished SAE gets it
     other = theirs(case, start)
     want, gradients, auxiliary = run_theirs(case, other, batches)
-    if case in ("topk", "gated") + BATCH_WIDE:
+    if case in ("topk", "gated", "pre_act") + BATCH_WIDE:
         assert auxiliary > 0
 
     options = options | {"arch": kind, "lr": 2e-3, "unit_norm_decoder": 0, "dead_window": WINDOW}

@@ -164,3 +164,64 @@ def test_training_equals_dictionary_learning(lib, tmp_path, case):
     worst = max(abs(a / b - 1) for a, b in zip(losses, want))
     print(f"{case}: {STEPS} steps, loss {want[0]:.3f} -> {want[-1]:.3f}, largest relative difference {worst:.1e}")
     assert worst < 1e-3
+
+
+def test_resampling_equals_dictionary_learning(lib, tmp_path):
+    """Dead latents that begin anew. Which rows they become is drawn from another generator, so theirs are told ours."""
+    every, steps = 30, 60
+    batches, start = data("standard")
+    start["b_enc"][::5] = -60.0  # dead
+    options = {"arch": RELU_KIND, "convention": 1, "lr": 2e-3, "unit_norm_decoder": 1, "dead_window": WINDOW, "l1": 0.5, "clip": 0.0,
+               "resample": every, "lr_warmup_steps": 10}
+    ours = Sae(lib, D, F, architecture=STANDARD)
+
+    def run(count, state):
+        ours.set({{"W_enc": "w_enc", "W_dec": "w_dec"}.get(name, name): value for name, value in start.items()})
+        return ours.train(batches[:count], state=state, **options)
+
+    run(every + 1, tmp_path / "renewed")
+    renewed = load_file(tmp_path / "renewed")
+    rows = batches[every] / np.linalg.norm(batches[every], axis=1, keepdims=True)
+    cosines = renewed["W_dec"].astype(np.float64) @ rows.T.astype(np.float64)  # [F, BATCH]
+    picked = np.flatnonzero(cosines.max(1) > 1 - 1e-6)
+    assert len(picked) >= F // 5 and set(range(0, F, 5)) <= set(picked)
+    indices = cosines[picked].argmax(1)
+    assert len(set(indices)) == len(indices)  # without replacement
+
+    _, _, _, kind, settings, names = CASES["standard"]
+    trainer = kind(**COMMON, **settings, sparsity_warmup_steps=0, resample_steps=every)
+    trainer.ae.double()
+    with torch.no_grad():
+        for theirs_name, name in names.items():
+            p, value = trainer.ae.get_parameter(theirs_name), torch.tensor(start[name], dtype=torch.float64)
+            p.copy_(value if p.shape == value.shape else value.T)
+    drawn, want, inner = [], [], trainer.loss
+
+    def draw(losses, num_samples, replacement):
+        assert num_samples == len(indices) and not replacement
+        drawn.append(losses.detach().numpy())
+        return torch.tensor(indices)
+
+    def loss(x, step=None, **more):
+        value = inner(x, step=step, **more)
+        want.append(value.item())
+        return value
+
+    trainer.loss = loss
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(torch, "multinomial", draw)
+        for step, batch in enumerate(batches[:every + 1]):
+            trainer.update(step, torch.tensor(batch, dtype=torch.float64))
+        assert len(drawn) == 1
+        for theirs_name, name in names.items():
+            p = trainer.ae.get_parameter(theirs_name).detach().numpy()
+            p = p if p.shape == renewed[name].shape else p.T
+            error = np.linalg.norm(p - renewed[name]) / np.linalg.norm(p)
+            print(f"{name} after renewal: relative error {error:.1e}")
+            assert error < 1e-4, name
+        for step in range(every + 1, steps):
+            trainer.update(step, torch.tensor(batches[step], dtype=torch.float64))
+    losses = run(steps, tmp_path / "all")
+    worst = max(abs(a / b - 1) for a, b in zip(losses, want))
+    print(f"{len(picked)} latents anew, {steps} steps, largest relative difference {worst:.1e}")
+    assert worst < 1e-3
