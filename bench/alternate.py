@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import machine
 import places
 
 DISTURBED = 0.05  # share of all cores' time that other programs may take
@@ -160,7 +161,7 @@ def choose_way(work, side, rows):
 
 def measure(work, run_number, turns):
     """One run of a work; nothing when it has been done already."""
-    rows = read_rows()
+    started, rows = time.time(), read_rows()
     sides = available(work)
     have = rows_of(rows, work, run_number, sides)
     if sides and all(sum(row["side"] == side.name for row in have) >= turns for side in sides):
@@ -173,7 +174,7 @@ def measure(work, run_number, turns):
         except Failed as why:
             say(f"{work.name}: no {side.name}: {why}")
             sides.remove(side)
-    new, begun = [], time.time()
+    new, begun, commit = [], time.time(), machine.commit()
     for turn in range(turns):
         seen = {}  # of this turn: two sides may be two figures of one process
         for side in sides if turn % 2 == 0 else reversed(sides):
@@ -188,7 +189,8 @@ def measure(work, run_number, turns):
                 say(f"{work.name}: {side.name}: {why}")
                 continue
             new.append(dict(work=work.name, run=run_number, turn=turn, side=side.name, way=way.label, value=value,
-                            unit=work.unit, others=others, mark=program_mark(side), begun=begun, detail=detail))
+                            others=others, mark=program_mark(side), begun=begun, scalpel=commit, detail=detail))
             shared = "" if others is None or others <= DISTURBED else f"  (others took {others:.0%} of the machine)"
-            say(f"{work.name}  run {run_number} turn {turn + 1}  {side.name:22} {value:9.2f} {work.unit}{shared}")
+            say(f"{work.name}  run {run_number} turn {turn + 1}  {side.name:22} {value:9.2f} {work.unit or 'tokens/s'}{shared}")
+    say(f"{work.name}  run {run_number} took {time.time() - started:.0f} s")
     append_rows(new)

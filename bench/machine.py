@@ -8,8 +8,8 @@ import subprocess
 import places
 
 # Instructions that the kernels of one side or the other use.
-FLAGS = ("avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_bf16 avx512_vbmi amx_int8 "
-         "amx_bf16 asimddp i8mm bf16").split()
+FLAGS = ("avx2 fma f16c avx_vnni avx512f avx512bw avx512vl avx512dq avx512_vnni avx512_bf16 avx512_vbmi avx512_fp16 "
+         "amx_tile amx_int8 amx_bf16 asimddp i8mm bf16").split()
 
 
 def first_line(*argv):
@@ -40,12 +40,17 @@ def memory_gib():
     return kib / 1024**2
 
 
+def commit():
+    """Of the sources that our commands are built from; what bench/ makes of them does not count as a change."""
+    dirty = first_line("git", "status", "--porcelain", "--untracked-files=no", "--", ":!bench")
+    return first_line("git", "rev-parse", "--short", "HEAD") + (", changed since" if dirty else "")
+
+
 def describe():
-    """Pairs of a name and a value, for the report's first table."""
+    """Name and value of what figures depend on besides our commands."""
     cpu = cpu_info()
     flags = cpu.get("flags", cpu.get("Features", "")).split()
     model = f"{cpu.get('model name', platform.machine())}, family {cpu.get('cpu family', '?')}, model {cpu.get('model', '?')}"
-    dirty = first_line("git", "status", "--porcelain", "--untracked-files=no", "--", ":!bench/RESULTS.md")
     return [
         ("processor", model),
         ("cores", str(os.cpu_count())),
@@ -54,8 +59,14 @@ def describe():
         ("system", f"{platform.system()} {platform.release()}"),
         ("compiler", first_line(os.environ.get("CC", "cc"), "--version")),
         ("Python", platform.python_version()),
-        ("Scalpel", first_line("git", "rev-parse", "--short", "HEAD") + (", changed since" if dirty else "")),
     ]
+
+
+def peers():
+    """Name and value of every peer's version and of llama.cpp's builds."""
+    builds = [(label, llama_build(python)) for label, python in
+              (("llama.cpp", places.PYTHON), ("llama.cpp for AVX2", places.PYTHON_AVX2)) if python.exists()]
+    return [("peers", ", ".join(f"{name} {version}" for name, version in peer_versions())), *builds]
 
 
 def peer_versions():
@@ -66,6 +77,7 @@ def peer_versions():
 
 
 def llama_build(python):
-    """What llama.cpp says it was built for."""
+    """The instructions and libraries that llama.cpp says it was built for."""
     code = "import llama_cpp; print(llama_cpp.llama_print_system_info().decode())"
-    return first_line(str(python), "-c", code).removeprefix("CPU : ").strip(" |")
+    parts = first_line(str(python), "-c", code).removeprefix("CPU : ").split("|")
+    return ", ".join(part.split("=")[0].strip() for part in parts if part.strip().endswith("= 1"))

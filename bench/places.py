@@ -33,6 +33,7 @@ PYTHON_AVX2 = VENV_AVX2 / "bin/python"
 PYTHON_SAE = VENV_SAE / "bin/python"
 RESULTS = DIR / "results.jsonl"
 QUALITY = DIR / "quality.jsonl"
+STORE = pathlib.Path("bench/results.json")
 REPORT = pathlib.Path("bench/RESULTS.md")
 
 QWEN, SAE, CONVERT = BUILD / "qwen", BUILD / "sae", BUILD / "convert"

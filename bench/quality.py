@@ -1,6 +1,8 @@
 """What the formats cost in perplexity, on models that were trained: ours and llama.cpp's, each against its own BF16."""
 import json
+import time
 
+import machine
 import places
 import works
 from alternate import Failed, read_rows, run, say, write_rows
@@ -45,6 +47,7 @@ def measure(only):
                     say(f"{name}: {way.label}: {why}")
                     continue
                 say(f"{name:14} {way.label:10} perplexity {detail[way.key]:.4f}")
-                row = dict(model=model, kind=kind, side=way.label, value=detail[way.key], detail=detail)
+                row = dict(model=model, kind=kind, side=way.label, value=detail[way.key], detail=detail,
+                           begun=time.time(), scalpel=machine.commit())
                 rows[model, kind, way.label] = row
                 write_rows(rows.values(), places.QUALITY)

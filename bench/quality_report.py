@@ -107,7 +107,7 @@ def write(models, archs, found, batch):
             f"Written by `python bench/sae_quality.py report` on {time.strftime('%Y-%m-%d', time.gmtime())}; "
             "[README.md](README.md) says what is compared and how. ± is the standard deviation over the seeds; a "
             "difference is ours less theirs, seed by seed, and \"equal\" when it is within two standard errors.", "",
-            *table(["", ""], machine.describe()), ""]
+            *table(["", ""], [*machine.describe(), ("Scalpel", machine.commit())]), ""]
     versions = sorted({f"dictionary_learning {p['dictionary_learning']}, PyTorch {p['torch']}" for p in found
                        if "torch" in p})
     page += ["; ".join(versions) + ".", "", *settings(archs), ""]

@@ -1,33 +1,41 @@
-"""Writes bench/RESULTS.md from the measured rows; every number in it comes from them."""
-import hashlib
-import shlex
+"""Writes bench/RESULTS.md from what bench/results.json holds; every number in it comes from there."""
 import statistics
 import time
 
-import machine
 import places
+import store
 import works
 import works_train
-from alternate import read_rows
 
 PASSES = 1  # of no consequence here: works are only asked for their titles and goals
 
 
-def newest(rows):
-    """Of every work and run, the rows that were measured together last: {work: {run: rows}}."""
-    last = {}
-    for row in rows:
-        key = row["work"], row["run"]
-        last[key] = max(last.get(key, 0), row["begun"])
-    out = {}
-    for row in rows:
-        if row["begun"] == last[row["work"], row["run"]]:
-            out.setdefault(row["work"], {}).setdefault(row["run"], []).append(row)
-    return out
+def sections():
+    """Title and works of every table of comparisons."""
+    speed = list(works.speed_works(PASSES))
+    native = [work for work in speed if "avx2" not in work.name]
+    return [
+        ("Speed", native),
+        ("Speed with AVX2 on both sides", [work for work in speed if work not in native]),
+        ("Many stories at once", list(works.batch_works())),
+        ("Hooks and an SAE in the loop", list(works.hook_works(PASSES))),
+        ("Training SAEs", list(works_train.train_works(PASSES))),
+        ("Scaling of training", list(works_train.scaling_works(PASSES))),
+        ("Larger models", list(works.larger_works(places.LARGER))),
+        ("Tokenizers", list(works.tokenizer_works())),
+        ("Memory and start", list(works.memory_works())),
+    ]
 
 
-def values(rows, side):
-    return [row["value"] for row in rows if row["side"] == side]
+def works_by_name():
+    return {work.name: work for _, group in sections() for work in group}
+
+
+# ---- Numbers ----
+
+
+def present(values):
+    return [value for value in values if value is not None]
 
 
 def spread(numbers):
@@ -37,12 +45,6 @@ def spread(numbers):
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
 
-def turn_ratios(rows, side, than):
-    """Ours over the peer's in each round, in which both were measured one after the other."""
-    of = {(row["turn"], row["side"]): row["value"] for row in rows}
-    return [of[turn, side] / of[turn, than] for turn, name in of if name == side and (turn, than) in of]
-
-
 def verdict(met):
     """Whether a goal was met, given this for every run."""
     return "yes" if all(met) else "no" if not any(met) else f"in {sum(met)} of {len(met)}"
@@ -50,20 +52,40 @@ def verdict(met):
 
 def goal_row(goal, runs):
     """Ratio of medians in every run; smallest and largest of the single rounds; whether the goal is met."""
-    ratios, rounds, mine, theirs = [], [], [], []
-    for number in sorted(runs):
-        rows = runs[number]
-        a, b = values(rows, "ours"), values(rows, goal.than)
+    ratios, rounds, first, second = [], [], [], []
+    for run in runs:
+        pairs = list(zip(run.get(goal.of, []), run.get(goal.than, [])))
+        a, b = present([a for a, _ in pairs]), present([b for _, b in pairs])
         if a and b:
             ratios.append(statistics.median(a) / statistics.median(b))
-            rounds += turn_ratios(rows, "ours", goal.than)
-            mine += a
-            theirs += b
-    if not ratios:
+            rounds += [x / y for x, y in pairs if x is not None and y is not None]
+            first += a
+            second += b
+    if not rounds:
         return None
-    return [goal.than, spread(mine), spread(theirs), " / ".join(f"{ratio:.2f}" for ratio in ratios),
+    return [f"{goal.of} / {goal.than}", spread(first), spread(second), " / ".join(f"{ratio:.2f}" for ratio in ratios),
             f"{min(rounds):.2f}–{max(rounds):.2f}", f"≥ {goal.ratio:.3g}",
             verdict([ratio >= goal.ratio for ratio in ratios])]
+
+
+def limit_row(limit, details):
+    """What our commands say of themselves, in each run: the median of its rounds."""
+    medians, everything = [], []
+    for run in details:
+        columns = [run.get(key, []) for key in (limit.key, limit.per) if key]
+        found = [limit.value(dict(zip((limit.key, limit.per), values))) for values in zip(*columns)]
+        if found:
+            medians.append(statistics.median(found))
+            everything += found
+    if not medians:
+        return None
+    sign = "≥" if limit.least else "≤"
+    return [limit.label, " / ".join(f"{m:.1f}" for m in medians) + f" {limit.unit}",
+            f"{min(everything):.1f}–{max(everything):.1f}", f"{sign} {limit.bound:g} {limit.unit}",
+            verdict([limit.met(m) for m in medians])]
+
+
+# ---- Tables ----
 
 
 def table(head, rows):
@@ -71,143 +93,115 @@ def table(head, rows):
     return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
 
 
-def comparison(title, group, runs_of):
+def titled(title, rows):
+    """Rows with the work's title before the first of them."""
+    return [[title if i == 0 else "", *row] for i, row in enumerate(rows)]
+
+
+def goals_table(group, held):
     rows = []
     for work in group:
-        runs = runs_of.get(work.name)
-        if not runs:
-            continue
-        first = work.title
-        for goal in work.goals:
-            cells = goal_row(goal, runs)
-            if cells:
-                rows.append([first, *cells])
-                first = ""
-        measured = {row["side"] for rows in runs.values() for row in rows}
-        if first and measured:  # nothing to compare yet: the peers' own figures
-            for side in sorted(measured):
-                all_values = [v for rows in runs.values() for v in values(rows, side)]
-                rows.append([work.title, side, "", spread(all_values), "", "", "", ""])
-    if not rows:
-        return []
-    unit = next(work.unit for work in group)
-    head = ["work", "than", f"ours, {unit}", f"other, {unit}", "ratio of medians, each run", "rounds", "goal", "met"]
-    return [f"## {title}", "", *table(head, rows), ""]
+        runs = held[work.name]["runs"]
+        rows += titled(work.title, [row for row in (goal_row(goal, runs) for goal in work.goals) if row])
+    unit = group[0].unit
+    head = ["work", "sides", f"first, {unit}", f"second, {unit}", "ratio of medians, each run", "rounds", "goal", "met"]
+    return [*table(head, rows), ""] if rows else []
 
 
-def chosen_ways(runs_of):
-    """Which of its ways each peer was measured with."""
-    ways = {}
-    for name, runs in runs_of.items():
-        for rows in runs.values():
-            for row in rows:
-                if row["way"]:
-                    ways.setdefault((row["side"], row["way"]), set()).add(name)
-    return [f"* {side}, {way}: {', '.join(sorted(names))}" for (side, way), names in sorted(ways.items())]
+def plain_table(group, held):
+    """Works that nothing is compared with."""
+    rows = [[work.title, spread(values)] for work in group if not work.goals and work.unit
+            for values in [present(v for run in held[work.name]["runs"] for v in run.get("ours", []))] if values]
+    return [*table(["work", f"ours, {group[0].unit}"], rows), ""] if rows else []
 
 
-def disturbed(runs_of):
-    shares = [row["others"] for runs in runs_of.values() for rows in runs.values() for row in rows]
-    shares = [share for share in shares if share is not None]
-    if not shares:
-        return "The system does not tell what other programs took of the processor."
-    return (f"While {len(shares)} processes were measured, other programs took {statistics.median(shares):.1%} of "
-            f"the machine (median), {max(shares):.1%} at most.")
-
-
-def about_corpus(runs_of):
-    """The text's mark, and whose ids are not Hugging Face's (some peers leave Unicode normalisation out)."""
-    rows = [row for run in runs_of.get("tokenizer", {}).values() for row in run]
-    if not rows or not places.CORPUS.exists():
-        return []
-    digest = hashlib.sha256(places.CORPUS.read_bytes()).hexdigest()
-    ids = {row["side"]: (row["detail"]["tokens"], row["detail"]["ids"]) for row in rows}
-    truth = ids.get("Hugging Face tokenizers")
-    other = [side for side in ids if truth and ids[side] != truth]
-    return [f"The text has {places.CORPUS.stat().st_size:,} bytes, sha256 `{digest}`. Ids that differ from Hugging "
-            f"Face's: {', '.join(other) or 'none'}.", ""]
-
-
-# ---- Goals of ours alone ----
-
-
-def alone(group, runs_of):
-    """What our commands say of themselves, in each run: the median of its rounds."""
+def limits_table(group, held):
     rows = []
     for work in group:
-        for limit in work.limits:
-            medians, everything = [], []
-            for number, measured in sorted(runs_of.get(work.name, {}).items()):
-                details = [row["detail"] for row in measured if row["side"] == "ours"]
-                found = [value for value in map(limit.value, details) if value is not None]
-                if found:
-                    medians.append(statistics.median(found))
-                    everything += found
-            if medians:
-                sign = "≥" if limit.least else "≤"
-                rows.append([work.title, limit.label, " / ".join(f"{m:.1f}" for m in medians) + f" {limit.unit}",
-                             f"{min(everything):.1f}–{max(everything):.1f}", f"{sign} {limit.bound:g} {limit.unit}",
-                             verdict([limit.met(m) for m in medians])])
-    if not rows:
-        return []
-    head = ["work", "figure", "median, each run", "rounds", "goal", "met"]
-    return ["## Bandwidth, memory, start", "",
-            "The bandwidth is measured by `qwen bench` itself, in turns with decode; weights and tokenizer are timed "
-            "with their files in the system's cache.", "", *table(head, rows), ""]
+        details = held[work.name]["details"]
+        rows += titled(work.title, [row for row in (limit_row(limit, details) for limit in work.limits) if row])
+    return [*table(["work", "figure", "median, each run", "rounds", "goal", "met"], rows), ""] if rows else []
 
 
-# ---- Quality ----
+# ---- What a section was measured with ----
 
 
-def quality():
-    rows = read_rows(places.QUALITY)
-    of = {(row["model"], row["kind"], row["side"]): row for row in rows}
+def letter(setting):
+    return chr(ord("A") + setting)
+
+
+def measured_with(entries):
+    """A line for each machine, day and commit, naming its works when there are several."""
+    groups = {}
+    for name, entry in entries.items():
+        day = time.strftime("%Y-%m-%d", time.gmtime(entry["begun"]))
+        groups.setdefault((entry["setting"], day, entry["scalpel"]), []).append(name)
     lines = []
-    for model in dict.fromkeys(row["model"] for row in rows):
+    for (setting, day, commit), names in sorted(groups.items()):
+        which = f" ({', '.join(names)})" if len(groups) > 1 else ""
+        lines.append(f"Measured on machine {letter(setting)}, {day}, Scalpel {commit}{which}.")
+    ways = {}
+    for name, entry in entries.items():
+        for side, way in entry.get("ways", {}).items():
+            ways.setdefault(f"{side}, {way}", []).append(name)
+    if ways:
+        lines.append("The peers' fastest ways: " + "; ".join(f"{way} ({', '.join(names)})" for way, names in sorted(ways.items())) + ".")
+    shares = [share for entry in entries.values() for share in entry.get("others", [])]
+    if shares:
+        lines.append(f"Other programs took {statistics.median(shares):.1%} of the machine (median of {len(shares)} processes), "
+                     f"{max(shares):.1%} at most.")
+    return [" ".join(lines), ""]
+
+
+def section(title, group, held):
+    group = [work for work in group if work.name in held]
+    if not group:
+        return []
+    lines = [f"## {title}", "", *goals_table(group, held), *plain_table(group, held), *limits_table(group, held)]
+    text = held.get("tokenizer", {}).get("text") if title == "Tokenizers" else None
+    if text:
+        lines += [f"The text has {text['bytes']:,} bytes, sha256 `{text['sha256']}`. Ids that differ from Hugging Face's: "
+                  f"{', '.join(text['other_ids']) or 'none'}.", ""]
+    return lines + measured_with({work.name: held[work.name] for work in group})
+
+
+def perplexity(held):
+    entry = held.get(store.PERPLEXITY)
+    if not entry:
+        return []
+    of = {(row["model"], row["kind"], row["side"]): row["value"] for row in entry["rows"]}
+    rows = []
+    for model in dict.fromkeys(model for model, _, _ in of):
         for kind in works.KINDS:
             cells = [model if kind == "bf16" else "", works.KINDS[kind]]
             for side in ("ours", "llama.cpp"):
-                row, full = of.get((model, kind, side)), of.get((model, "bf16", side))
-                cells.append(f"{row['value']:.4f}" if row else "–")
-                cells.append(f"{100 * (row['value'] / full['value'] - 1):+.2f} %" if row and full else "–")
-            lines.append(cells)
-    if not lines:
-        return []
-    predicted = rows[0]["detail"]["predicted_tokens"]
+                value, full = of.get((model, kind, side)), of.get((model, "bf16", side))
+                cells.append(f"{value:.4f}" if value else "–")
+                cells.append(f"{100 * (value / full - 1):+.2f} %" if value and full else "–")
+            rows.append(cells)
     head = ["model", "format", "ours", "against BF16", "llama.cpp", "against its BF16"]
     return ["## Perplexity", "",
             "`tests/golden/prose.txt` in windows of 512 tokens, as `qwen perplexity --help` defines it, the same ids "
             "and windows on both sides. Goal: Q8 within 0.5 % of BF16, Q4 at most what Q4_0 costs llama.cpp.", "",
-            *table(head, lines), ""]
+            *table(head, rows), "", *measured_with({store.PERPLEXITY: entry})]
 
 
 # ---- The page ----
 
 
-def write():
-    runs_of = newest(read_rows())
+def machines(settings):
+    names = dict.fromkeys(name for setting in settings for name, _ in setting)
+    rows = [[name, *(dict(setting).get(name, "–") for setting in map(list, settings))] for name in names]
+    return ["## Machines", "", *table(["", *map(letter, range(len(settings)))], rows), ""]
+
+
+def write(held):
+    """held: what store.update gives."""
     lines = ["# Benchmark results", "",
-             f"Written by `bench/run.sh` on {time.strftime('%Y-%m-%d', time.gmtime())}; bench/README.md says what is "
-             "compared and how. Figures are medians, in brackets the smallest and the largest. A ratio is ours over "
-             f"the other's, {works.THREADS} threads on both sides.", "",
-             *table(["", ""], machine.describe()), "",
-             "Peers: " + ", ".join(f"{name} {version}" for name, version in machine.peer_versions()) + ".", ""]
-    for label, python in (("llama.cpp", places.PYTHON), ("llama.cpp for AVX2", places.PYTHON_AVX2)):
-        if python.exists():
-            lines += [f"{label}: {machine.llama_build(python)}", ""]
-    speed = list(works.speed_works(PASSES))
-    native = [work for work in speed if "avx2" not in work.name]
-    lines += comparison("Speed", native, runs_of)
-    lines += comparison("Speed with AVX2 on both sides", [w for w in speed if w not in native], runs_of)
-    lines += comparison("Many stories at once", list(works.batch_works()), runs_of)
-    lines += comparison("Hooks and an SAE in the loop", list(works.hook_works(PASSES)), runs_of)
-    lines += comparison("Training and encoding with SAEs", list(works_train.train_works(PASSES)), runs_of)
-    larger = list(works.larger_works(places.LARGER))
-    lines += comparison("Larger models", larger, runs_of)
-    lines += alone([*speed, *larger, *works.memory_works()], runs_of)
-    lines += comparison("Tokenizers", list(works.tokenizer_works()), runs_of)
-    lines += about_corpus(runs_of)
-    lines += quality()
-    lines += ["## How it was measured", "", disturbed(runs_of), "", "The fastest ways of the peers:", "",
-              *chosen_ways(runs_of), ""]
-    places.REPORT.write_text("\n".join(lines), encoding="utf-8")
+             "Written by `bench/run.py report` from results.json; README.md says what is compared and how. Figures are "
+             "medians, in brackets the smallest and the largest. A ratio is the first side's figure over the second's, "
+             f"{works.THREADS} threads on both.", "", *machines(held["settings"])]
+    for title, group in sections():
+        lines += section(title, group, held["works"])
+    lines += perplexity(held["works"])
+    places.REPORT.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")

@@ -3,9 +3,9 @@
 
     python bench/run.py prepare              makes the files of every side
     python bench/run.py speed [--quick]      prefill, decode, decode after a long context; native and AVX2
-    python bench/run.py batch|hooks|memory|tokenizer|train|quality
+    python bench/run.py batch|hooks|memory|tokenizer|train|scaling|quality
     python bench/run.py larger [--shapes 1.5b,7b]     random models of larger shapes; 7B needs 30 GB of disk
-    python bench/run.py report               writes bench/RESULTS.md from what has been measured
+    python bench/run.py report               takes what has been measured into bench/results.json, writes bench/RESULTS.md
     python bench/run.py all                  everything above but the larger models
 
 --only picks works by parts of their names: --only prefill-q8,decode-q8. What has been measured with today's
@@ -19,11 +19,12 @@ import places
 import prepare
 import quality
 import report
+import store
 import works
 import works_train
 from alternate import measure, read_rows, say, write_rows
 
-GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train")
+GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train", "scaling")
 
 
 def works_of(group, a):
@@ -34,6 +35,7 @@ def works_of(group, a):
         "hooks": lambda: works.hook_works(a.passes),
         "memory": works.memory_works,
         "train": lambda: works_train.train_works(a.passes),
+        "scaling": lambda: works_train.scaling_works(a.passes),
         "larger": lambda: works.larger_works(a.shapes),
     }[group]()
 
@@ -78,8 +80,8 @@ def main():
     if a.what in ("quality", "all"):
         quality.measure(a.only)
     if a.what in ("report", "all"):
-        report.write()
-        say(f"wrote {places.REPORT}")
+        report.write(store.update(report.works_by_name()))
+        say(f"wrote {places.STORE} and {places.REPORT}")
 
 
 if __name__ == "__main__":

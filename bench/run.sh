@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the peers, builds our commands, measures everything and writes bench/RESULTS.md. What is there already
-# is kept, what has been measured is not measured again; options go to bench/run.py all:
+# Installs the peers, builds our commands, measures everything but the larger models and writes bench/RESULTS.md. What
+# is there already is kept, what has been measured is not measured again; options go to bench/run.py all:
 #
 #     bench/run.sh                  one run of everything
 #     bench/run.sh --repeats 3      three runs, as bench/RESULTS.md reports them
-#     bench/run.sh --quick          a first look
+#     bench/run.sh --quick          fewer rounds
 #
 # Needs python3 with venv and pip, a C and a C++ compiler, make, npm and tar; 12 GB of disk and 8 GB of memory.
 set -eu
@@ -26,7 +26,7 @@ install() {
     "$where/bin/pip" install --quiet --no-cache-dir "$@"
     touch "$where/installed"
 }
-install "$venv" "-DGGML_NATIVE=ON" -r bench/requirements.txt
+install "$venv" "-DGGML_NATIVE=ON '-DCMAKE_CXX_FLAGS=-include $PWD/bench/amx_tile_config.h'" -r bench/requirements.txt
 install "$avx2" "-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON \
 -DGGML_AVX512=OFF" $(grep -E '^(llama-cpp-python|numpy)==' bench/requirements.txt)
 

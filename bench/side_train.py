@@ -4,7 +4,7 @@
                                                            or encode; one JSON object on stdout
 
 Rows are those of ACTS in order, 4,096 a step, scaled to a mean length of sqrt(width), 20 times as many latents:
-what `sae bench-train` does. The first step warms up and is not counted.
+what `sae bench-train` does. A step of fewer rows comes first, which makes the optimiser's moments, and is not counted.
 """
 import json
 import statistics
@@ -20,7 +20,7 @@ from dictionary_learning.trainers.standard import StandardTrainer
 from dictionary_learning.trainers.top_k import TopKTrainer
 from safetensors.torch import load_file
 
-BATCH, TIMES, K = 4096, 20, 32
+BATCH, WARM_UP, TIMES, K = 4096, 512, 20, 32
 TRAINERS = {
     "relu": (StandardTrainer, {}),
     "topk": (TopKTrainer, {"k": K}),
@@ -50,11 +50,12 @@ def main():
     rows = load_file(path)["activations"].float()
     step, speeds = step_of(arch, rows.shape[1]), []
     for i in range(steps + 1):
-        x = rows[torch.arange(i * BATCH, (i + 1) * BATCH) % len(rows)]
+        batch = BATCH if i else WARM_UP
+        x = rows[torch.arange(i * BATCH, i * BATCH + batch) % len(rows)]
         x = x * (x.numel() / x.pow(2).sum()).sqrt()
         start = time.perf_counter()
         step(i, x)
-        speeds.append(BATCH / (time.perf_counter() - start))
+        speeds.append(batch / (time.perf_counter() - start))
     print(json.dumps({"tok_s": statistics.median(speeds[1:]), "torch": torch.__version__}))
 
 

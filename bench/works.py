@@ -13,8 +13,8 @@ import places
 THREADS = 2
 DECODE_TOKENS, DECODE_PROMPT = 64, 8
 CONTEXT, CONTEXT_TOKENS = 4096, 32
-STORIES, STORY_TOKENS, STORIES_ALONE = 64, 80, 8
-TRIAL_TOKENS = 8  # of every story, to find llama.cpp's fastest way
+STORIES, STORY_TOKENS, STORIES_ALONE = 64, 80, 4
+TRIAL_TOKENS = 8  # of every story or in decode, to find the fastest way of a side
 
 
 @dataclasses.dataclass
@@ -37,8 +37,9 @@ class Side:
 
 @dataclasses.dataclass
 class Goal:
-    than: str  # the side that ours is compared with
+    than: str  # the side that is compared with
     ratio: float  # at least
+    of: str = "ours"  # the side that the goal is set for
 
 
 @dataclasses.dataclass
@@ -69,7 +70,7 @@ class Work:
     title: str
     sides: list
     goals: list
-    unit: str = "tokens/s"
+    unit: str = "tokens/s"  # empty: its figures are those of the limits
     limits: list = dataclasses.field(default_factory=list)
 
 
@@ -90,24 +91,28 @@ def llama_way(label, python, job):
     return Way(label, [python, "bench/side_llama.py", json.dumps(job)], env={"OMP_NUM_THREADS": str(THREADS)})
 
 
+def shortened(job):
+    """The same in one pass, of fewer steps where it decodes."""
+    return {**job, "passes": 1, "tokens": job["tokens"] if job["job"] == "prefill" else TRIAL_TOKENS}
+
+
 def llama(kind, passes, python=places.PYTHON, **job):
     """The fastest of flash attention off and on."""
     path = places.gguf("qwen05b", kind)
     job = {"model": str(path), "threads": THREADS, "passes": passes, **job}
-    ways = [
-        llama_way(f"flash attention {word}", python, {**job, "flash": flash})
-        for flash, word in enumerate(("off", "on"))
-    ]
+    ways = []
+    for flash, word in enumerate(("off", "on")):
+        way = {**job, "flash": flash}
+        if "cache" in job:
+            way["cache"] = str(places.llama_cache(flash))
+        ways.append(llama_way(f"flash attention {word}", python, way))
+        ways[-1].trial = llama_way("", python, shortened(way))
     return Side("llama.cpp", ways, [python, path])
 
 
 def llama_at_context(kind, passes, python=places.PYTHON):
-    side = llama(kind, passes, python, job="decode_at", context=CONTEXT, tokens=CONTEXT_TOKENS)
-    for flash, way in enumerate(side.ways):
-        job = json.loads(way.argv[2])
-        job["cache"] = str(places.llama_cache(flash))
-        way.argv[2] = json.dumps(job)
-        side.needs.append(places.llama_cache(flash))
+    side = llama(kind, passes, python, job="decode_at", context=CONTEXT, tokens=CONTEXT_TOKENS, cache=True)
+    side.needs += [places.llama_cache(flash) for flash in (0, 1)]
     return side
 
 
@@ -119,11 +124,11 @@ def ct2(kind, passes, **job):
     path = places.ct2("qwen05b", kind)
     job = {"model": str(path), "compute": kind, "threads": THREADS, "passes": passes, **job}
     libraries = [("oneDNN", "0"), ("MKL", "1")] if machine.is_intel() else [("oneDNN", "0")]
-    ways = [
-        Way(label, [places.PYTHON, "bench/side_ct2.py", json.dumps(job)],
-            env={"OMP_NUM_THREADS": str(THREADS), "CT2_USE_MKL": mkl})
-        for label, mkl in libraries
-    ]
+    ways = []
+    for label, mkl in libraries:
+        env = {"OMP_NUM_THREADS": str(THREADS), "CT2_USE_MKL": mkl}
+        trial = Way("", [places.PYTHON, "bench/side_ct2.py", json.dumps(shortened(job))], env=env)
+        ways.append(Way(label, [places.PYTHON, "bench/side_ct2.py", json.dumps(job)], env=env, trial=trial))
     return Side(f"CTranslate2 {kind}", ways, [places.PYTHON, path / "model.bin"])
 
 
@@ -216,9 +221,9 @@ def batch_works():
         job = dict(job="stories", model=str(places.gguf("qwen05b", kind)), threads=THREADS, tokens=STORY_TOKENS,
                    prompts=str(places.STORY_IDS))
         ways = []
-        for flash, unified in ((0, False), (0, True), (1, False), (1, True)):
-            words = f"flash attention {'on' if flash else 'off'}, {'unified' if unified else 'separate'} cache"
-            way = {**job, "flash": flash, "unified": unified}
+        for unified in (False, True):
+            words = f"flash attention on, {'unified' if unified else 'separate'} cache"
+            way = {**job, "flash": 1, "unified": unified}
             ways.append(llama_way(words, places.PYTHON, way))
             ways[-1].trial = llama_way(words, places.PYTHON, {**way, "tokens": TRIAL_TOKENS})
         sides.append(Side("llama.cpp", ways, [places.PYTHON, places.gguf("qwen05b", kind), places.STORY_IDS]))
@@ -276,7 +281,7 @@ def memory_works():
     """A context of 2,048 tokens filled and one more decoded; every second figure is of the process, not timed."""
     for kind, label in KINDS.items():
         side = ours(kind, 1, ["-p", 0, "-n", 1, "--context", 2047], "decode_tok_s")
-        yield Work(f"memory-{kind}", f"a context of 2,048 tokens, {label}", [side], [],
+        yield Work(f"memory-{kind}", f"a context of 2,048 tokens, {label}", [side], [], unit="",
                    limits=[Limit("private_memory_bytes", "memory besides the mapped weights", 120, least=False,
                                  scale=1e-6, unit="MB"),
                            Limit("load_seconds", "weights ready", 100, least=False, scale=1e3, unit="ms"),

@@ -1,4 +1,4 @@
-"""What is measured of SAEs: training steps beside dictionary_learning, encoding beside PyTorch (works.py)."""
+"""What is measured of SAEs: training steps beside dictionary_learning, encoding beside PyTorch, growth (works.py)."""
 import places
 from works import THREADS, Goal, Side, Way, Work
 
@@ -6,11 +6,13 @@ from works import THREADS, Goal, Side, Way, Work
 GOALS = {"topk": (12.0, 7.0), "batchtopk": (12.0, 7.0), "matryoshka": (12.0, 7.0), "relu": (10.0, None), "jumprelu": (6.0, None),
          "gated": (6.0, None)}
 BIAS = {"relu": 2.75, "gated": 2.75, "jumprelu": 2.65}  # about 100 of 17,920 latents fire on a row
+WIDTHS = (4, 20, 64)  # times the activations' width
+STEPS = (4, 16)  # of 1,024 rows: what a step costs must not depend on how many have been
 
 
-def ours(steps, *options):
+def ours(name, steps, *options):
     argv = [places.SAE, "bench-train", "-a", places.ACTS, "--steps", steps, "--threads", THREADS, *options]
-    return Way("", argv), [places.SAE, places.ACTS]
+    return Side(name, [Way("", argv)], [places.SAE, places.ACTS])
 
 
 def theirs(name, what, steps):
@@ -19,18 +21,24 @@ def theirs(name, what, steps):
 
 
 def train_works(passes):
-    steps = passes + 1
     for arch, (screened, dense) in GOALS.items():
         options = ["--arch", arch] + (["--start-bias", BIAS[arch]] if arch in BIAS else [])
-        way, needs = ours(2 * steps, *options)
-        other = theirs("dictionary_learning", arch, steps)
-        yield Work(f"train-{arch}", f"training {arch}, 896 → 17,920, batches of 4,096", [Side("ours", [way], needs), other],
-                   [Goal(other.name, screened)])
+        other = theirs("dictionary_learning", arch, passes)
+        sides, goals = [ours("ours", 2 * passes, *options)], [Goal(other.name, screened)]
         if dense:
-            way, needs = ours(2 * steps, *options, "--screen", "off")
-            yield Work(f"train-{arch}-dense", f"training {arch} without screening", [Side("ours", [way], needs), other],
-                       [Goal(other.name, dense)])
-    way, needs = ours(2 * steps, "--encoder", "screen")
-    other = theirs("PyTorch, dense encode", "encode", steps)
-    yield Work("train-encode", "encoding and decoding with topk, 896 → 17,920", [Side("ours", [way], needs), other],
-               [Goal(other.name, 2.0)])
+            sides.append(ours("ours without screening", passes, *options, "--screen", "off"))
+            goals.append(Goal(other.name, dense, of="ours without screening"))
+        yield Work(f"train-{arch}", f"training {arch}, 896 → 17,920, batches of 4,096", [*sides, other], goals)
+    other = theirs("PyTorch, dense encode", "encode", 2 * passes)
+    yield Work("train-encode", "encoding and decoding with topk, 896 → 17,920",
+               [ours("ours", 2 * passes, "--encoder", "screen"), other], [Goal(other.name, 2.0)])
+
+
+def scaling_works(passes):
+    """A goal of less / more: cost grows no faster than linearly."""
+    sides = [ours(f"{times}×", passes, "--arch", "topk", "--width", times) for times in WIDTHS]
+    goals = [Goal(f"{less}×", less / more, of=f"{more}×") for less, more in zip(WIDTHS, WIDTHS[1:])]
+    yield Work("scaling-width", "training topk, 896 wide, so many times as many latents", sides, goals)
+    sides = [ours(f"{steps} steps", steps, "--arch", "topk", "--batch", 1024) for steps in STEPS]
+    goals = [Goal(sides[0].name, 1.0, of=sides[1].name)]
+    yield Work("scaling-tokens", "training topk, 896 → 17,920, batches of 1,024", sides, goals)

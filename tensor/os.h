@@ -44,8 +44,8 @@ void tn_out_discard(tn_out *o);          /* frees o and removes the temporary fi
 /* tn_out_open + write + commit. */
 int tn_write_file(const char *path, const void *bytes, size_t n, tn_err *e);
 
-/* A hint: all of the memory [n bytes] at `from` will be used, so that large pages pay. Comes before the memory is
- * touched for the first time. */
+/* A hint: all of the memory [n bytes] at `from` will be used, so that large pages pay. Comes before the
+ * memory is touched for the first time. */
 void tn_large_pages(void *from, size_t n);
 /* Memory [n] bytes as malloc gives it, for free(). Two megabytes and more lie on the system's large pages
  * where it has them: to be used as a whole, as it comes in pieces of that size. NULL when there is none. */
