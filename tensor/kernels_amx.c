@@ -254,7 +254,7 @@ static void add_steps(float *c, const product *p, sums_fn sums, size_t blocks, s
     if (whole > s0) sums(c, w + s0 * TILE_ROW_BYTES, p->row_bytes, x + s0 * step, whole - s0, s0 == 0, ahead);
     const rows_ahead nothing = {NULL, 0};
     for (size_t s = whole; s < s1; s++) {
-        unsigned char edge[BLOCKS * TILE_BYTES] = {0};
+        _Alignas(64) unsigned char edge[BLOCKS * TILE_BYTES] = {0};
         const size_t bytes = min_size(k - s * DEPTH, DEPTH) * 2;
         for (size_t r = 0; r < rows; r++)
             memcpy(edge + r * TILE_ROW_BYTES, w + r * p->row_bytes + s * TILE_ROW_BYTES, bytes);
@@ -301,7 +301,7 @@ static rows_ahead next_rows(const product *p, size_t j, size_t s0, size_t part, 
 }
 
 static void narrow(const product *p) {
-    float c[BLOCKS * TILE_BYTES / sizeof(float)];
+    _Alignas(64) float c[BLOCKS * TILE_BYTES / sizeof(float)];
     const size_t steps = steps_of(p->x->k);
     for (size_t j = 0, blocks; j < p->m; j += blocks * TILE_ROWS) {
         blocks = blocks_at(p, j);
@@ -316,7 +316,7 @@ static void narrow(const product *p) {
 static void wide_part(const product *p, size_t j0, size_t j1, size_t g0, size_t g1, size_t chunk,
                       float *room) {
     const size_t steps = steps_of(p->x->k), groups = g1 - g0;
-    float local[MOST_SUMS];
+    _Alignas(64) float local[MOST_SUMS];
     for (size_t s0 = 0; s0 < steps; s0 += chunk) {
         const size_t s1 = min_size(s0 + chunk, steps);
         float *parked = room;

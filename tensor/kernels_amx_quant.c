@@ -26,7 +26,7 @@
 enum {
     STEP = 64,   /* columns of whole tiles; tiles 6 and 7 are half as deep, for a last TN_Q_PAD */
     CHUNK = 512, /* columns of a panel */
-    ROWS = 128,  /* of x that share it */
+    ROWS = 256,  /* of x that share it */
     SUMS = TILE_BYTES / (int)sizeof(int32_t)
 };
 
@@ -170,7 +170,7 @@ static void short_groups_of(const product *p, size_t i0, size_t i1, size_t b) {
     const tn_qrows *x = p->x;
     const size_t step = CHUNK / x->group;
     const __mmask16 mask = columns_of(p, b);
-    int8_t panel[CHUNK * TN_Q_ROWS];
+    _Alignas(64) int8_t panel[CHUNK * TN_Q_ROWS];
     floats totals[ROWS];
     for (size_t g = 0; g < x->groups; g += step) {
         const size_t g1 = min_size(g + step, x->groups), begin = g * x->group;

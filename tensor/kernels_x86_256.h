@@ -86,8 +86,18 @@ TN_INLINE ints max_ints(ints a, ints b) {
 TN_INLINE ints round_floats(floats v) {
     return _mm256_cvtps_epi32(v);
 }
-TN_INLINE void store_ints(int32_t *p, ints v) {
-    _mm256_storeu_si256((__m256i *)(void *)p, v);
+/* Halves, then pairs, then neighbours. */
+TN_INLINE int32_t max_lane(ints v) {
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+    return _mm_cvtsi128_si32(m);
+}
+TN_INLINE int32_t sum_lanes(ints v) {
+    __m128i m = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+    return _mm_cvtsi128_si32(m);
 }
 /* the low byte of every lane */
 TN_INLINE void store_low_bytes(int8_t *p, ints v) {

@@ -86,8 +86,11 @@ TN_INLINE ints max_ints(ints a, ints b) {
 TN_INLINE ints round_floats(floats v) {
     return _mm512_cvtps_epi32(v);
 }
-TN_INLINE void store_ints(int32_t *p, ints v) {
-    _mm512_storeu_si512(p, v);
+TN_INLINE int32_t max_lane(ints v) {
+    return _mm512_reduce_max_epi32(v);
+}
+TN_INLINE int32_t sum_lanes(ints v) {
+    return _mm512_reduce_add_epi32(v);
 }
 /* the low byte of every lane */
 TN_INLINE void store_low_bytes(int8_t *p, ints v) {

@@ -8,21 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Largest lane, and sum of lanes, of v. */
-TN_INLINE int32_t max_lane(ints v) {
-    int32_t lane[LANES];
-    store_ints(lane, v);
-    for (size_t l = 1; l < LANES; l++)
-        if (lane[l] > lane[0]) lane[0] = lane[l];
-    return lane[0];
-}
-TN_INLINE int32_t sum_lanes(ints v) {
-    int32_t lane[LANES];
-    store_ints(lane, v);
-    for (size_t l = 1; l < LANES; l++) lane[0] += lane[l];
-    return lane[0];
-}
-
 /* Bits of the largest |x| and of what was found before; n is a multiple of LANES. */
 TN_INLINE ints larger(ints before, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += LANES) before = max_ints(before, bits_of_abs(load_floats(x + i)));
