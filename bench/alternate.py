@@ -150,7 +150,7 @@ def choose_way(work, side, rows):
     tried = {}
     for way in side.ways:
         try:
-            tried[way.label] = run(way.trial or way)[0][way.key]
+            tried[way.label] = run_undisturbed(way.trial or way)[0][way.key]
         except Failed as why:
             say(f"{work.name}: {side.name}, {way.label}: {why}")
     if not tried:

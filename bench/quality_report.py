@@ -102,12 +102,24 @@ def settings(archs):
             "seed, also " + "; ".join(f"{a} {','.join(f'{v:g}' for v in how.far)}" for a, how in archs.items()) + "."]
 
 
+def measured_with(lines):
+    about = dict(machine.describe())
+    commits = ", ".join(sorted({p["scalpel"] for p in lines}))
+    return f"Trained and measured on {about['processor']} ({about['instructions']}), Scalpel {commits}."
+
+
+def as_it_stands(name):
+    """The page's section of a model that nothing has been trained of here."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    before, heading, rest = text.partition(f"## {name}\n")
+    return [heading + rest.split("\n## ")[0].rstrip(), ""] if heading else []
+
+
 def write(models, archs, found, batch):
     page = ["# Quality of trained SAEs", "",
             f"Written by `python bench/sae_quality.py report` on {time.strftime('%Y-%m-%d', time.gmtime())}; "
             "[README.md](README.md) says what is compared and how. ± is the standard deviation over the seeds; a "
-            "difference is ours less theirs, seed by seed, and \"equal\" when it is within two standard errors.", "",
-            *table(["", ""], [*machine.describe(), ("Scalpel", machine.commit())]), ""]
+            "difference is ours less theirs, seed by seed, and \"equal\" when it is within two standard errors.", ""]
     versions = sorted({f"dictionary_learning {p['dictionary_learning']}, PyTorch {p['torch']}" for p in found
                        if "torch" in p})
     page += ["; ".join(versions) + ".", "", *settings(archs), ""]
@@ -115,9 +127,10 @@ def write(models, archs, found, batch):
         lines = [p for p in found if p["model"] == model.name]
         theirs = [p for p in lines if p["side"] == "theirs"]
         if not theirs:
+            page += as_it_stands(model.name)
             continue
         one = theirs[0]
-        page += [f"## {model.name}", "",
+        page += [f"## {model.name}", "", f"{measured_with(lines)}", "",
                  f"Layer {model.layer}, {one['latents']:,} latents, {one['steps']:,} steps of {batch} rows. FVE, L0 and dead latents on {one['rows']:,} held-out rows, loss recovered on "
                  f"{one['targets']:,} tokens of held-out documents, where the model itself loses {one['ce']:.3f} nats.", "",
                  *compared(lines, archs), "", *ordered(lines, archs), "",

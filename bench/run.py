@@ -8,8 +8,8 @@
     python bench/run.py report               takes what has been measured into bench/results.json, writes bench/RESULTS.md
     python bench/run.py all                  everything above but the larger models
 
---only picks works by parts of their names: --only prefill-q8,decode-q8. What has been measured with today's
-programs and files is not measured again, so a broken-off run continues.
+--only picks works by parts of their names: --only prefill-q8,decode-q8; --skip avx2 leaves some out. What has been
+measured with today's programs and files is not measured again, so a broken-off run continues.
 """
 import argparse
 import os
@@ -40,12 +40,12 @@ def works_of(group, a):
     }[group]()
 
 
-def wanted(work, only):
-    return not only or any(part in work.name for part in only)
+def wanted(work, a):
+    return (not a.only or any(part in work.name for part in a.only)) and not any(part in work.name for part in a.skip)
 
 
 def measure_group(group, a):
-    chosen = [work for work in works_of(group, a) if wanted(work, a.only)]
+    chosen = [work for work in works_of(group, a) if wanted(work, a)]
     for run_number in range(1, a.repeats + 1):
         for work in chosen:
             measure(work, run_number, a.turns)
@@ -55,6 +55,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["prepare", *GROUPS, "larger", "quality", "report", "all"])
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="parts of names of works")
+    parser.add_argument("--skip", type=lambda text: text.split(","), default=[], help="the same, of works to leave out")
     parser.add_argument("--turns", type=int, help="times that each side runs in one run (3; 2 with --quick)")
     parser.add_argument("--passes", type=int, help="timed passes in one process (2; 1 with --quick)")
     parser.add_argument("--repeats", type=int, default=1, help="runs (1)")
@@ -68,7 +69,7 @@ def main():
 
     groups = GROUPS if a.what == "all" else [a.what] if a.what in (*GROUPS, "larger") else []
     if a.again:
-        names = {work.name for group in groups for work in works_of(group, a) if wanted(work, a.only)}
+        names = {work.name for group in groups for work in works_of(group, a) if wanted(work, a)}
         write_rows([row for row in read_rows() if row["work"] not in names])
     if a.what in ("prepare", "all"):
         prepare.all_files()

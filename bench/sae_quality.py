@@ -16,6 +16,7 @@ import pathlib
 import subprocess
 import sys
 
+import machine
 import places
 import prepare
 import quality_report
@@ -200,7 +201,7 @@ def finish(t):
     note = t.directory / "training.json"
     if not note.exists():
         note.write_text(json.dumps(about))
-    line = {"model": t.model.name, "side": t.side, "arch": t.arch, "value": t.value, "seed": t.seed,
+    line = {"model": t.model.name, "side": t.side, "arch": t.arch, "value": t.value, "seed": t.seed, "scalpel": machine.commit(),
             **json.loads(note.read_text()), **measure(t)}
     t.result.write_text(json.dumps(line) + "\n")
     print(json.dumps(line), flush=True)
