@@ -111,17 +111,38 @@ static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
     return all;
 }
 
+/* Products in F32 that are computed together, and where they go. */
+enum { AT_ONCE = 8 };
+typedef struct {
+    const float *x[AT_ONCE], *w[AT_ONCE]; /* rows [D] */
+    float *z[AT_ONCE];
+    size_t n;
+} products;
+
+static void flush(const sae_search *s, products *p) {
+    float z[AT_ONCE];
+    tn_dots(s->k, z, p->x, p->w, p->n, s->d);
+    for (size_t c = 0; c < p->n; c++) *p->z[c] = z[c];
+    p->n = 0;
+}
+
 /* Puts products in F32 in the place of approximations. */
 static void compute(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
+    products p = {.n = 0};
     memset(room->place, 0, n * sizeof *room->place);
     for (size_t i0 = 0; i0 < s->f; i0 += GROUP)
         for (size_t r = 0; r < n; r++) {
             sae_entry *found = room->found + r * room->most;
             uint32_t j = room->place[r];
-            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++)
-                found[j].z = s->k->dot(x + r * s->d, s->w_enc + found[j].at * s->d, s->d);
+            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++) {
+                p.x[p.n] = x + r * s->d;
+                p.w[p.n] = s->w_enc + found[j].at * s->d;
+                p.z[p.n++] = &found[j].z;
+                if (p.n == AT_ONCE) flush(s, &p);
+            }
             room->place[r] = j;
         }
+    flush(s, &p);
 }
 
 int sae_search_rows(const sae_search *s, sae_search_room *room, const float *x, size_t n) {

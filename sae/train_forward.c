@@ -25,12 +25,19 @@ void sae_train_decode(const sae_trainer *t, const sae_piece *p,
         for (size_t b = p->b0; b < p->b1; b++) {
             const sae_entry *list = p->lists->of_row + b * p->lists->room;
             uint32_t a = p->place[b - p->b0];
-            for (; a < p->lists->n_of_row[b] && list[a].at < i1; a++) {
-                size_t i = p->latent ? (size_t)p->latent[list[a].at] : list[a].at;
-                float z = value ? value(t, i, list[a].z) : list[a].z;
-                if (z == 0) continue;
-                t->ex.k->axpy(out + b * d, z, s->w_dec + i * d, d);
-                if (l0) l0[b]++;
+            while (a < p->lists->n_of_row[b] && list[a].at < i1) {
+                const float *rows[SAE_AT_ONCE];
+                float zs[SAE_AT_ONCE];
+                size_t n = 0;
+                for (; n < SAE_AT_ONCE && a < p->lists->n_of_row[b] && list[a].at < i1; a++) {
+                    size_t i = p->latent ? (size_t)p->latent[list[a].at] : list[a].at;
+                    float z = value ? value(t, i, list[a].z) : list[a].z;
+                    if (z == 0) continue;
+                    zs[n] = z;
+                    rows[n++] = s->w_dec + i * d;
+                }
+                tn_axpys(t->ex.k, out + b * d, zs, rows, n, d);
+                if (l0) l0[b] += (double)n;
             }
             p->place[b - p->b0] = a;
         }

@@ -24,8 +24,9 @@
 #include "sae/train_lists.h"
 #include "tensor/arena.h"
 
-#define SAE_GROUP 64 /* latents per piece of work; their encoder rows stay in the second-level cache */
-#define SAE_ROWS 64  /* batch rows per piece of work when decoding, for the same reason */
+#define SAE_AT_ONCE 16 /* rows that one call of tn_dots or tn_axpys takes */
+#define SAE_GROUP 64   /* latents per piece of work; their encoder rows stay in the second-level cache */
+#define SAE_ROWS 64    /* batch rows per piece of work when decoding, for the same reason */
 
 #define SAE_DIGITS 2048 /* values of the digits that BatchTopK counts */
 

@@ -7,13 +7,21 @@
 void sae_train_linear_gradient(const sae_trainer *t, const float *err, float push, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
-    for (size_t a = 0; a < g->count; a++) {
-        const sae_entry z = g->list[a];
-        const float *e = err + z.at * d; /* [D] */
-        float dz = k->dot(e, g->w, d) + push;
-        k->axpy(g->dw_dec, z.z, e, d);
-        k->axpy(g->dw_enc, dz, g->xin + z.at * d, d);
-        g->dpre += dz;
+    const float *ws[SAE_AT_ONCE];
+    for (size_t c = 0; c < SAE_AT_ONCE; c++) ws[c] = g->w;
+    for (size_t a = 0; a < g->count; a += SAE_AT_ONCE) {
+        const size_t n = g->count - a < SAE_AT_ONCE ? g->count - a : SAE_AT_ONCE;
+        const float *errs[SAE_AT_ONCE], *xs[SAE_AT_ONCE]; /* [n] rows [D] */
+        float z[SAE_AT_ONCE], dz[SAE_AT_ONCE];
+        for (size_t c = 0; c < n; c++) {
+            z[c] = g->list[a + c].z;
+            errs[c] = err + g->list[a + c].at * d;
+            xs[c] = g->xin + g->list[a + c].at * d;
+        }
+        tn_dots(k, dz, errs, ws, n, d);
+        for (size_t c = 0; c < n; c++) g->dpre += dz[c] += push;
+        tn_axpys(k, g->dw_dec, z, errs, n, d);
+        tn_axpys(k, g->dw_enc, dz, xs, n, d);
     }
     g->d[0] = g->dpre;
 }

@@ -121,6 +121,9 @@ typedef struct {
     float (*dot)(const float *a, const float *b, size_t n);
     /* y[i] += a * x[i] */
     void (*axpy)(float *y, float a, const float *x, size_t n);
+    /* Several of these at once, with the same bits (tn_dots, tn_axpys); NULL where that gains nothing. */
+    void (*dots)(float *y, const float *const *x, const float *const *w, size_t count, size_t n);
+    void (*axpys)(float *y, const float *a, const float *const *x, size_t count, size_t n);
     /* y[i] += x[i]; y may equal x */
     void (*add)(float *y, const float *x, size_t n);
 
@@ -202,6 +205,13 @@ void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, s
 /* The same with strides: y[i*ldy + j], x[i*ldx + k], all F32, w[j*ldw + k]. Used for gradients. */
 void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
                    size_t n, size_t m, size_t k);
+
+/* y[c] = sum_i x[c][i] * w[c][i]   c < count: the bits of k->dot, but the sums do not wait for each other. */
+void tn_dots(const tn_kernels *k, float *y, const float *const *x, const float *const *w, size_t count,
+             size_t n);
+/* y[i] += a[c] * x[c][i] for c = 0 … count-1 in this order: the bits of k->axpy, but y is read and written
+ * once. */
+void tn_axpys(const tn_kernels *k, float *y, const float *a, const float *const *x, size_t count, size_t n);
 
 /* dst[cols, rows] = srcᵀ, src[rows, cols] with row stride ld. */
 void tn_transpose(tn_exec ex, float *dst, const float *src, size_t rows, size_t cols, size_t ld);

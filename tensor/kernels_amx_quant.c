@@ -27,6 +27,7 @@ enum {
     STEP = 64,   /* columns of whole tiles; tiles 6 and 7 are half as deep, for a last TN_Q_PAD */
     CHUNK = 512, /* columns of a panel */
     ROWS = 256,  /* of x that share it */
+    LONG = 128,  /* columns of a group from which on 8 bits are used as they are stored */
     SUMS = TILE_BYTES / (int)sizeof(int32_t)
 };
 
@@ -194,59 +195,96 @@ static void short_groups(const product *p) {
 
 /* ---- Long groups of 8 bits ---- */
 
-/* c [blocks, 16, 16] = the products of `columns` columns of 16 rows of x and one or two blocks as they are
- * stored. */
-static void multiply_stored(int32_t *c, const int8_t *x, size_t ldx, const unsigned char *w,
-                            size_t block_bytes, size_t blocks, size_t columns) {
-    /* (one block is multiplied twice rather than having a loop of its own) */
-    const unsigned char *other = blocks > 1 ? w + block_bytes : w;
+/* c [2 times 16 rows of x, 2 blocks, 16, 16] = the products of `columns` columns of 32 rows of x and two
+ * blocks as they are stored. Four sums are under way at once, since each has to wait for itself. */
+static void multiply_four(int32_t *c, const int8_t *x, size_t ldx, const unsigned char *w, size_t block_bytes,
+                          size_t columns) {
+    const int8_t *x1 = x + TILE_ROWS * ldx;
+    const unsigned char *w1 = w + block_bytes;
     _tile_zero(0);
     _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     size_t k = 0;
     for (; k + STEP <= columns; k += STEP) {
         _tile_loadd(4, x + k, ldx);
         _tile_loadd(5, w + k * 16, TILE_ROW_BYTES);
         _tile_dpbsud(0, 4, 5);
-        _tile_loadd(5, other + k * 16, TILE_ROW_BYTES);
+        _tile_loadd(4, x1 + k, ldx);
+        _tile_dpbsud(2, 4, 5);
+        _tile_loadd(5, w1 + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(3, 4, 5);
+        _tile_loadd(4, x + k, ldx);
         _tile_dpbsud(1, 4, 5);
     }
     if (k < columns) {
         _tile_loadd(6, x + k, ldx);
         _tile_loadd(7, w + k * 16, TILE_ROW_BYTES);
         _tile_dpbsud(0, 6, 7);
-        _tile_loadd(7, other + k * 16, TILE_ROW_BYTES);
+        _tile_loadd(6, x1 + k, ldx);
+        _tile_dpbsud(2, 6, 7);
+        _tile_loadd(7, w1 + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(3, 6, 7);
+        _tile_loadd(6, x + k, ldx);
         _tile_dpbsud(1, 6, 7);
     }
-    _tile_stored(0, c, TILE_ROW_BYTES);
-    _tile_stored(1, c + SUMS, TILE_ROW_BYTES);
+    for (int t = 0; t < 4; t++) store_sums(t, c + t * SUMS);
 }
 
-/* Group g of 16 rows of x from i and `blocks` blocks from b. */
-static void add_group(const product *p, size_t i, size_t b, size_t blocks, size_t g) {
+/* c [16, 16] = the same of 16 rows and one block. */
+static void multiply_one(int32_t *c, const int8_t *x, size_t ldx, const unsigned char *w, size_t columns) {
+    _tile_zero(0);
+    size_t k = 0;
+    for (; k + STEP <= columns; k += STEP) {
+        _tile_loadd(4, x + k, ldx);
+        _tile_loadd(5, w + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(0, 4, 5);
+    }
+    if (k < columns) {
+        _tile_loadd(6, x + k, ldx);
+        _tile_loadd(7, w + k * 16, TILE_ROW_BYTES);
+        _tile_dpbsud(0, 6, 7);
+    }
+    _tile_stored(0, c, TILE_ROW_BYTES);
+}
+
+/* y of 16 rows of x from i and block b += the sums c [16, 16] of group g. */
+static void add_sums(const product *p, const int32_t *c, size_t i, size_t b, size_t g) {
+    const tn_qrows *x = p->x;
+    const floats ws = load_bf16(p->scales + b * p->scale_bytes + g * TN_Q_ROWS * 2);
+    const __mmask16 mask = columns_of(p, b);
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        const size_t at = (i + r) * x->groups + g;
+        float *y = p->y + (i + r) * p->ldy + b * TN_Q_ROWS;
+        const floats total = g > 0 ? _mm512_maskz_loadu_ps(mask, y) : all_floats(0);
+        const ints sum = _mm512_sub_epi32(_mm512_load_si512(c + r * 16), all_ints(128 * x->sum[at]));
+        _mm512_mask_storeu_ps(y, mask, scaled(total, sum, x->scale[at], ws));
+    }
+}
+
+/* Group g of `rows` tiles of 16 rows of x from i and `blocks` blocks from b, both 1 or 2. */
+static void add_group(const product *p, size_t i, size_t rows, size_t b, size_t blocks, size_t g) {
     const tn_qrows *x = p->x;
     const size_t begin = g * x->group, columns = min_size(x->group, x->kpad - begin);
-    _Alignas(64) int32_t c[2 * SUMS];
-    multiply_stored(c, x->q + i * x->kpad + begin, x->kpad, p->data + b * p->block_bytes + begin * 16,
-                    p->block_bytes, blocks, columns);
-    for (size_t a = 0; a < blocks; a++) {
-        const floats ws = load_bf16(p->scales + (b + a) * p->scale_bytes + g * TN_Q_ROWS * 2);
-        const __mmask16 mask = columns_of(p, b + a);
-        for (size_t r = 0; r < TILE_ROWS; r++) {
-            const size_t at = (i + r) * x->groups + g;
-            float *y = p->y + (i + r) * p->ldy + (b + a) * TN_Q_ROWS;
-            const floats total = g > 0 ? _mm512_maskz_loadu_ps(mask, y) : all_floats(0);
-            const ints sum =
-                _mm512_sub_epi32(_mm512_load_si512(c + a * SUMS + r * 16), all_ints(128 * x->sum[at]));
-            _mm512_mask_storeu_ps(y, mask, scaled(total, sum, x->scale[at], ws));
+    const int8_t *xq = x->q + i * x->kpad + begin;
+    const unsigned char *w = p->data + b * p->block_bytes + begin * TN_Q_ROWS;
+    _Alignas(64) int32_t c[4 * SUMS];
+    if (rows == 2 && blocks == 2) multiply_four(c, xq, x->kpad, w, p->block_bytes, columns);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t a = 0; a < blocks; a++) {
+            int32_t *sums = c + (2 * r + a) * SUMS;
+            if (rows + blocks < 4)
+                multiply_one(sums, xq + r * TILE_ROWS * x->kpad, x->kpad, w + a * p->block_bytes, columns);
+            add_sums(p, sums, i + r * TILE_ROWS, b + a, g);
         }
-    }
 }
 
 static void long_groups(const product *p) {
     const size_t blocks = (p->m + TN_Q_ROWS - 1) / TN_Q_ROWS;
     for (size_t b = 0; b < blocks; b += 2)
         for (size_t g = 0; g < p->x->groups; g++)
-            for (size_t i = 0; i < p->n; i += TILE_ROWS) add_group(p, i, b, blocks - b > 1 ? 2 : 1, g);
+            for (size_t i = 0; i < p->n; i += 2 * TILE_ROWS)
+                add_group(p, i, p->n - i > TILE_ROWS ? 2 : 1, b, blocks - b > 1 ? 2 : 1, g);
 }
 
 /* ---- The product ---- */
@@ -255,7 +293,7 @@ typedef void (*matmul_fn)(float *y, size_t ldy, const tn_qrows *x, const tn_mat 
 
 static void matmul(int bits, float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m,
                    matmul_fn few_rows) {
-    const int is_short = x->group <= CHUNK;
+    const int is_short = x->group <= (bits == 8 ? LONG : CHUNK);
     const size_t tiled = is_short || bits == 8 ? x->n - x->n % TILE_ROWS : 0;
     if (tiled > 0) {
         const size_t block_bytes = TN_Q_ROWS * x->kpad * (size_t)bits / 8,

@@ -74,6 +74,24 @@ static void axpy(float *y, float a, const float *x, size_t n) {
     }
 }
 
+/* y stays in registers while all of x pass by. */
+static void axpys(float *y, const float *a, const float *const *x, size_t count, size_t n) {
+    enum { HELD = 8 };
+    size_t i = 0;
+    for (; i + HELD * TN_LANES <= n; i += HELD * TN_LANES) {
+        __m512 held[HELD];
+        TN_UNROLL for (size_t h = 0; h < HELD; h++) held[h] = _mm512_loadu_ps(y + i + h * TN_LANES);
+        for (size_t c = 0; c < count; c++) {
+            const __m512 va = _mm512_set1_ps(a[c]);
+            const float *from = x[c] + i;
+            TN_UNROLL for (size_t h = 0; h < HELD; h++) held[h] =
+                _mm512_add_ps(held[h], _mm512_mul_ps(va, _mm512_loadu_ps(from + h * TN_LANES)));
+        }
+        TN_UNROLL for (size_t h = 0; h < HELD; h++) _mm512_storeu_ps(y + i + h * TN_LANES, held[h]);
+    }
+    for (size_t c = 0; c < count && i < n; c++) axpy(y + i, a[c], x[c] + i, n - i);
+}
+
 static void add(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += TN_LANES) {
         const __mmask16 mask = lanes(n - i);
@@ -193,7 +211,7 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* clang-format off */
 #define FLOATS \
     .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
-    .dot = dot, .axpy = axpy, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .dot = dot, .dots = tn_avx512_dots, .axpy = axpy, .axpys = axpys, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */
 

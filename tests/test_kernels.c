@@ -299,9 +299,42 @@ static void vector_tiers_agree(void) {
     }
 }
 
+/* Several products or additions at once have the bits of one after the other, for any count and length. */
+static void several(void) {
+    enum { COUNT = 19, N = 300 };
+    static float rows[COUNT][N], others[COUNT][N];
+    const float *x[COUNT], *w[COUNT];
+    float z[COUNT + 1], a[COUNT], y[N + 1], want[N];
+    const tn_kernels *t;
+    tn_rng r = tn_rng_seed(SEED + 9);
+    for (int c = 0; c < COUNT; c++) {
+        for (int i = 0; i < N; i++) {
+            rows[c][i] = tn_rng_normal(&r);
+            others[c][i] = tn_rng_normal(&r);
+        }
+        x[c] = rows[c % 3];
+        w[c] = others[c];
+        a[c] = tn_rng_normal(&r);
+    }
+    for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++)
+        for (size_t count = 0; count <= COUNT; count++)
+            for (size_t n = 1; n <= N; n += n < 40 ? 1 : 65) {
+                z[count] = y[n] = GUARD;
+                tn_dots(t, z, x, w, count, n);
+                for (size_t c = 0; c < count; c++) CHECK(z[c] == t->dot(x[c], w[c], n));
+                memcpy(y, rows[0], n * sizeof *y);
+                memcpy(want, rows[0], n * sizeof *y);
+                tn_axpys(t, y, a, w, count, n);
+                for (size_t c = 0; c < count; c++) t->axpy(want, a[c], w[c], n);
+                CHECK(memcmp(y, want, n * sizeof *y) == 0);
+                CHECK(z[count] == GUARD && y[n] == GUARD);
+            }
+}
+
 void test_kernels(void) {
     RUN(selection);
     RUN(elementwise);
+    RUN(several);
     RUN(rope);
     RUN(rmsnorm);
     RUN(softmax);
