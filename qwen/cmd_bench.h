@@ -33,9 +33,10 @@ typedef struct {
     double decode_bytes; /* bytes of weights that one decode step reads */
 
     /* the speeds, and beside each the machine's own peak, measured in turns with it */
-    bench_series prefill, fma; /* tokens/s; GFLOP/s */
-    bench_series plain, read;  /* tokens/s; GB/s */
-    bench_series hooked, cost; /* --hooks: tokens/s; time of a step with hooks / without */
+    bench_series prefill, peak; /* tokens/s; GFLOP/s */
+    int tiles;                  /* 1: the peak is that of BF16 tiles, in operations of F32 */
+    bench_series plain, read;   /* tokens/s; GB/s */
+    bench_series hooked, cost;  /* --hooks: tokens/s; time of a step with hooks / without */
 } bench;
 
 /* Prints all of it. */

@@ -11,8 +11,8 @@ static tn_spread spread_of(bench_series *s) {
 
 /* What both forms tell of the two kinds of work. */
 typedef struct {
-    tn_spread prefill, fma, plain, read, hooked, cost;
-    double gflops, prefill_share; /* of prefill; the part of fma's median, 0 when the tier has none */
+    tn_spread prefill, peak, plain, read, hooked, cost;
+    double gflops, prefill_share; /* of prefill; the part of peak's median, 0 when the tier has none */
     double gb_s, decode_share;    /* of decode; the part of read's median */
 } figures;
 
@@ -20,9 +20,9 @@ static figures figures_of(bench *b) {
     figures f = {0};
     if (b->prompt > 0) {
         f.prefill = spread_of(&b->prefill);
-        f.fma = spread_of(&b->fma);
+        f.peak = spread_of(&b->peak);
         f.gflops = b->prefill_flop / b->prompt * f.prefill.median / 1e9;
-        f.prefill_share = f.fma.median > 0 ? f.gflops / f.fma.median : 0;
+        f.prefill_share = f.peak.median > 0 ? f.gflops / f.peak.median : 0;
     }
     if (b->decode > 0) {
         f.plain = spread_of(&b->plain);
@@ -44,9 +44,9 @@ static void print_text(const bench *b, const figures *f) {
         printf("prefill  %8.2f tokens/s  (%d tokens; %.2f to %.2f)\n", f->prefill.median, b->prompt,
                f->prefill.least, f->prefill.most);
         printf("         %8.1f GFLOP/s", f->gflops);
-        if (f->fma.median > 0)
-            printf(", %.0f %% of the %.1f (%.1f to %.1f) that multiply-adds reach here",
-                   100 * f->prefill_share, f->fma.median, f->fma.least, f->fma.most);
+        if (f->peak.median > 0)
+            printf(", %.0f %% of the %.1f (%.1f to %.1f) that %s reach here", 100 * f->prefill_share,
+                   f->peak.median, f->peak.least, f->peak.most, b->tiles ? "tiles" : "multiply-adds");
         putchar('\n');
     }
     if (b->decode > 0) {
@@ -90,8 +90,8 @@ static void put_prefill(tn_json_out *w, const bench *b, const figures *f) {
     tn_json_member_i64(w, "prompt_tokens", b->prompt);
     put_spread(w, "prefill", "_tok_s", f->prefill);
     tn_json_member_f64(w, "prefill_gflops", f->gflops);
-    if (f->fma.median > 0) {
-        put_spread(w, "fma", "_gflops", f->fma);
+    if (f->peak.median > 0) {
+        put_spread(w, b->tiles ? "tile" : "fma", "_gflops", f->peak);
         tn_json_member_f64(w, "prefill_share", f->prefill_share);
     }
 }

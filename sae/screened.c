@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROWS = 128 /* of a block */ };
+enum { MOST_ROWS = 512 /* of a block */ };
 
 /* The one allocation behind sae_model.screened. */
 struct sae_screened {

@@ -74,7 +74,7 @@ typedef struct {
     float a, b, c;
 } tn_bar;
 
-enum { TN_FMA_LANES = 192 };
+enum { TN_FMA_LANES = 192, TN_TILE_FLOP = 4 * 2 * 16 * 16 * 32 };
 
 typedef struct {
     const char *name; /* "scalar", "avx2", … */
@@ -151,6 +151,9 @@ typedef struct {
      * nothing is for use, sink [TN_FMA_LANES] only keeps the compiler from leaving it out. Measures the
      * peak that matmul is compared with (peaks.h); may be NULL, then nothing is. */
     void (*fma_rounds)(float *sink, size_t rounds);
+    /* The same for the products that matmul_split is made of: `rounds` times TN_TILE_FLOP operations in BF16;
+     * NULL together with matmul_split. */
+    void (*tile_rounds)(size_t rounds);
 } tn_kernels;
 
 /* The best table this processor and operating system run, or the one called `name`; NULL when `name`
@@ -190,6 +193,7 @@ size_t tn_linear_scratch(size_t n, size_t k);
  * BF16 matrices of more than TN_NARROW_COLS columns. Narrower ones, whose models are small enough for the
  * caches, gain little by it, and so have the same bits in all vector tiers. */
 enum { TN_NARROW_COLS = 512 };
+int tn_is_split(const tn_kernels *k, const tn_mat *w); /* 1: matmul_split computes products with w */
 void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const float *bias, size_t n,
                void *scratch);
 

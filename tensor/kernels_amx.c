@@ -358,4 +358,24 @@ void tn_amx_matmul_split(float *y, size_t ldy, const tn_split *x, const void *w,
     _tile_release();
 }
 
+/* Four products that do not wait for each other, as the instruction's latency asks for. */
+void tn_amx_tile_rounds(size_t rounds) {
+    static const uint8_t zeros[TILE_BYTES];
+    const tile_shapes shapes = whole_tiles();
+    configure_tiles(&shapes);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, zeros, TILE_ROW_BYTES);
+    _tile_loadd(5, zeros, TILE_ROW_BYTES);
+    for (size_t r = 0; r < rounds; r++) {
+        _tile_dpbf16ps(0, 4, 5);
+        _tile_dpbf16ps(1, 4, 5);
+        _tile_dpbf16ps(2, 4, 5);
+        _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_release();
+}
+
 #endif

@@ -98,6 +98,7 @@ void tn_avx512vnni_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_m
 void tn_amx_split(const tn_split *s, const float *x, size_t ldx, size_t g);
 void tn_amx_matmul_split(float *y, size_t ldy, const tn_split *s, const void *w, size_t ldw, size_t m,
                          float *room);
+void tn_amx_tile_rounds(size_t rounds);
 void tn_amx_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_amx_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 

@@ -30,6 +30,10 @@ static float *room_of(tn_exec ex, size_t worker) {
 
 /* ---- Linear layers ---- */
 
+int tn_is_split(const tn_kernels *k, const tn_mat *w) {
+    return k->matmul_split && !w->bits && w->dtype == TN_BF16 && w->cols > TN_NARROW_COLS;
+}
+
 typedef struct {
     tn_exec ex;
     const tn_product *p; /* [count] */
@@ -39,10 +43,6 @@ typedef struct {
     tn_qrows q;     /* the same in 8 bits when some weights are quantised */
     tn_split split; /* the same in parts when some weights are for matmul_split */
 } sweep;
-
-static int is_for_split(tn_exec ex, const tn_mat *w) {
-    return ex.k->matmul_split && !w->bits && w->dtype == TN_BF16 && w->cols > TN_NARROW_COLS;
-}
 
 /* Columns j0 … j0+m-1 of one product. */
 static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m, float *room) {
@@ -56,7 +56,7 @@ static void columns(const sweep *s, const tn_product *p, size_t j0, size_t m, fl
         k->matmul_q4(y, ldy, &s->q, w, j0, m);
     else {
         const unsigned char *from = (const unsigned char *)w->data + j0 * w->cols * tn_dtype_size(w->dtype);
-        if (is_for_split(s->ex, w))
+        if (tn_is_split(k, w))
             k->matmul_split(y, ldy, &s->split, from, w->cols, m, room);
         else
             (w->dtype == TN_BF16  ? k->matmul_bf16
@@ -149,7 +149,7 @@ void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, s
         all += units(p[i].w->rows);
         work += (double)n * (double)p[i].w->rows * (double)s.k;
         if (p[i].w->bits) group = p[i].w->group;
-        parts = parts || is_for_split(ex, p[i].w);
+        parts = parts || tn_is_split(ex.k, p[i].w);
     }
     const int threads = work < SERIAL_WORK ? 1 : ex.threads;
     tn_arena room = {0};

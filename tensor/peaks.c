@@ -12,35 +12,49 @@ typedef uint64_t shared_sum;
 
 /* ---- Arithmetic ---- */
 
+/* Rounds of independent operations of one of the two kinds; the other is NULL. */
 typedef struct {
     void (*fma_rounds)(float *sink, size_t rounds);
+    void (*tile_rounds)(size_t rounds);
     size_t rounds;
-} fma_job;
+} round_job;
 
-static void fma_pieces(void *ctx, size_t begin, size_t end) {
-    const fma_job *job = ctx;
+static void some_pieces(void *ctx, size_t begin, size_t end) {
+    const round_job *job = ctx;
     float sink[TN_FMA_LANES];
-    for (size_t i = begin; i < end; i++) job->fma_rounds(sink, job->rounds);
+    for (size_t i = begin; i < end; i++)
+        if (job->fma_rounds)
+            job->fma_rounds(sink, job->rounds);
+        else
+            job->tile_rounds(job->rounds);
 }
 
 /* Seconds that `pieces` pieces of work take together. */
-static double fma_seconds(tn_exec ex, fma_job *job, size_t pieces) {
+static double seconds_of(tn_exec ex, round_job *job, size_t pieces) {
     double start = tn_now();
-    tn_parallel_for(pieces, 1, ex.threads, fma_pieces, job);
+    tn_parallel_for(pieces, 1, ex.threads, some_pieces, job);
     return tn_now() - start;
 }
 
-double tn_fma_rate(tn_exec ex, double seconds) {
+/* Billions of operations a second, of which a round has so many. */
+static double rate_of(tn_exec ex, round_job job, double operations, double seconds) {
     enum { PIECES = 64 }; /* for each thread, so that the threads end together */
-    fma_job job = {ex.k->fma_rounds, 1000};
-    if (!job.fma_rounds) return 0;
     const size_t pieces = PIECES * (size_t)ex.threads;
     /* Doubled until it takes long enough for the clock; then once more, as long as was asked for. */
-    double trial = fma_seconds(ex, &job, pieces);
-    for (; trial < 1e-3; trial = fma_seconds(ex, &job, pieces)) job.rounds *= 2;
+    double trial = seconds_of(ex, &job, pieces);
+    for (; trial < 1e-3; trial = seconds_of(ex, &job, pieces)) job.rounds *= 2;
     if (seconds > trial) job.rounds = (size_t)((double)job.rounds * seconds / trial);
-    const double operations = 2.0 * TN_FMA_LANES * (double)job.rounds * (double)pieces;
-    return operations / fma_seconds(ex, &job, pieces) / 1e9;
+    return operations * (double)job.rounds * (double)pieces / seconds_of(ex, &job, pieces) / 1e9;
+}
+
+double tn_fma_rate(tn_exec ex, double seconds) {
+    const round_job job = {.fma_rounds = ex.k->fma_rounds, .rounds = 1000};
+    return job.fma_rounds ? rate_of(ex, job, 2.0 * TN_FMA_LANES, seconds) : 0;
+}
+
+double tn_tile_rate(tn_exec ex, double seconds) {
+    const round_job job = {.tile_rounds = ex.k->tile_rounds, .rounds = 100};
+    return job.tile_rounds ? rate_of(ex, job, TN_TILE_FLOP, seconds) : 0;
 }
 
 /* ---- Memory ---- */

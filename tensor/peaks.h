@@ -9,6 +9,10 @@
  * such loop. */
 double tn_fma_rate(tn_exec ex, double seconds);
 
+/* The same of the tier's tiles, in BF16: products with BF16 weights take TN_SPLIT_PARTS of these operations
+ * for each of F32. 0 for a tier that has none. */
+double tn_tile_rate(tn_exec ex, double seconds);
+
 enum {
     TN_READ_LINE = 8,       /* words of a cache line */
     TN_READ_UNIT = 1 << 17, /* a multiple of this many words is read, the rest is left out */

@@ -11,6 +11,8 @@ static void multiply_adds_have_a_rate(void) {
         for (int threads = 1; threads <= 2; threads++) {
             const tn_exec ex = {.k = k, .threads = threads};
             CHECK(k->fma_rounds == NULL ? tn_fma_rate(ex, 0.002) == 0 : tn_fma_rate(ex, 0.002) > 0);
+            CHECK((k->tile_rounds == NULL) == (k->matmul_split == NULL));
+            CHECK(k->tile_rounds == NULL ? tn_tile_rate(ex, 0.002) == 0 : tn_tile_rate(ex, 0.002) > 0);
         }
 }
 
