@@ -303,6 +303,8 @@ static rows_ahead next_rows(const product *p, size_t j, size_t s0, size_t part, 
 static void narrow(const product *p) {
     _Alignas(64) float c[BLOCKS * TILE_BYTES / sizeof(float)];
     const size_t steps = steps_of(p->x->k);
+    const rows_ahead first = next_rows(p, 0, 0, 0, 1); /* nobody has asked for these yet */
+    for (size_t s = 0; s < steps; s++) ask(first, p->row_bytes, s);
     for (size_t j = 0, blocks; j < p->m; j += blocks * TILE_ROWS) {
         blocks = blocks_at(p, j);
         add_steps(c, p, blocks == BLOCKS ? sums_narrow_2 : sums_narrow_1, blocks, j, 0, 0, steps,
