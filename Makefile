@@ -60,7 +60,7 @@ endif
 AMX := -mamx-tile -mamx-bf16 -mamx-int8
 ifeq ($(shell $(CC) $(AMX) -E -x c /dev/null >/dev/null 2>&1 && echo yes),yes)
 $(OBJ)/tensor/kernels_avx512.o: CFLAGS_ALL += -DTN_AMX
-$(OBJ)/tensor/kernels_amx%: CFLAGS_ALL += $(AMX) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
+$(OBJ)/tensor/kernels_amx%: CFLAGS_ALL += -DTN_AMX $(AMX) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
 endif
 endif
 ifneq (,$(filter aarch64% arm64%,$(ARCH)))

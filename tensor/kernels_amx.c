@@ -20,7 +20,7 @@
  */
 #include "tensor/kernels_tier.h"
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__AVX512BW__)
+#ifdef TN_AMX /* compilers do not agree on names of their own for this */
 #include "tensor/kernels_x86_amx.h"
 
 #include <math.h>

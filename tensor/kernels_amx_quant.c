@@ -19,7 +19,7 @@
  */
 #include "tensor/kernels_tier.h"
 
-#if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AVX512F__) && defined(__AVX512VNNI__)
+#ifdef TN_AMX
 #include "tensor/kernels_x86_512.h"
 #include "tensor/kernels_x86_amx.h"
 
