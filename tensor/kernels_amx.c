@@ -71,10 +71,6 @@ TN_INLINE __m512 remainder_of(__m512 x) {
     return _mm512_maskz_sub_ps(finite, x, upper);
 }
 
-static __mmask16 first_lanes(size_t count) {
-    return count >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << count) - 1);
-}
-
 /* parts[p] = part p of 32 columns of a row, of which `left` exist. */
 TN_INLINE void split_row(__m512i parts[PARTS], const float *x, size_t left) {
     __m512 first = _mm512_maskz_loadu_ps(first_lanes(left), x), second = _mm512_setzero_ps();

@@ -54,8 +54,7 @@ static tile_shapes quant_tiles(void) {
 
 /* The columns of y that belong to block b. */
 static __mmask16 columns_of(const product *p, size_t b) {
-    const size_t left = p->m - b * TN_Q_ROWS;
-    return left >= TN_Q_ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << left) - 1);
+    return first_lanes(p->m - b * TN_Q_ROWS);
 }
 
 /* total += float(sum) * (xs * ws) */

@@ -20,6 +20,11 @@
 
 enum { TILE_ROWS = 16, TILE_ROW_BYTES = 64, TILE_BYTES = TILE_ROWS * TILE_ROW_BYTES, TILES = 8 };
 
+/* The first `count` lanes of 16, or all of them. */
+static inline __mmask16 first_lanes(size_t count) {
+    return count >= 16 ? (__mmask16)0xFFFF : (__mmask16)((1u << count) - 1);
+}
+
 /* Operand of LDTILECFG. */
 typedef struct {
     uint8_t palette, start_row, zero[14];
