@@ -18,12 +18,12 @@ typedef void (*convert_progress_fn)(void *ctx, size_t done, size_t total);
 
 /* What the weights become. With bits 0 all tensors are `dtype`. With 8 or 4 the matrices are integers of so
  * many bits with a scale for each `group` columns of a row (docs/FORMATS.md), and norms and biases keep their
- * float type; the embedding and the head, which suffer most, have integers of their own size. */
+ * float type; the embedding and the head, which suffer most, have integers and groups of their own. */
 typedef struct {
-    tn_dtype dtype; /* TN_F32, TN_F16, TN_BF16, or CONVERT_AS_STORED */
-    int bits;       /* 0, 8 or 4; convert_gguf writes floats only */
-    int head_bits;  /* 8 or 4, when bits is not 0 */
-    size_t group;   /* a multiple of 32 up to 65536 */
+    tn_dtype dtype;           /* TN_F32, TN_F16, TN_BF16, or CONVERT_AS_STORED */
+    int bits;                 /* 0, 8 or 4; convert_gguf writes floats only */
+    int head_bits;            /* 8 or 4, when bits is not 0 */
+    size_t group, head_group; /* multiples of 32 up to 65536 */
 } convert_type;
 
 /* Weights of more than this go into several files. */
@@ -48,8 +48,10 @@ int convert_weights(const char *from, const char *to, const convert_opts *o, tn_
 
 /* "f32", "f16", "bf16" → dtype; TN_EARG names what is known. */
 int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e);
-/* The same and "q8", "q4" with the group and the head that measurements recommend (docs/FORMATS.md). */
+/* The same and "q8", "q4" with the groups and the head that measurements recommend (docs/FORMATS.md). */
 int convert_type_parse(convert_type *out, const char *name, tn_err *e);
+/* The group that they recommend for embedding and head of so many bits. */
+size_t convert_head_group(int bits);
 /* As PyTorch and config.json spell it: "float32", "float16", "bfloat16". */
 const char *convert_dtype_torch_name(tn_dtype t);
 

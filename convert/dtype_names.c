@@ -14,7 +14,7 @@ static const struct {
 enum { N_FLOAT_TYPES = sizeof float_types / sizeof float_types[0] };
 
 /* Of quantised weights: columns that share a scale, and the bits of embedding and head. */
-enum { DEFAULT_GROUP = 32, DEFAULT_HEAD_BITS = 8 };
+enum { GROUP8 = 64, GROUP4 = 128, HEAD_GROUP8 = 32, DEFAULT_HEAD_BITS = 8 };
 
 int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e) {
     for (int i = 0; i < N_FLOAT_TYPES; i++)
@@ -25,12 +25,17 @@ int convert_dtype_parse(tn_dtype *out, const char *name, tn_err *e) {
     return tn_fail(e, TN_EARG, "unknown type \"%s\"; f32, f16 and bf16 are known", name);
 }
 
+size_t convert_head_group(int bits) {
+    return bits == 8 ? HEAD_GROUP8 : GROUP4;
+}
+
 int convert_type_parse(convert_type *out, const char *name, tn_err *e) {
     *out = (convert_type){.dtype = CONVERT_AS_STORED};
     if (strcmp(name, "q8") == 0 || strcmp(name, "q4") == 0) {
         out->bits = name[1] - '0';
         out->head_bits = DEFAULT_HEAD_BITS;
-        out->group = DEFAULT_GROUP;
+        out->group = out->bits == 8 ? GROUP8 : GROUP4;
+        out->head_group = convert_head_group(out->head_bits);
         return TN_OK;
     }
     if (convert_dtype_parse(&out->dtype, name, e) == TN_OK) return TN_OK;

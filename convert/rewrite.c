@@ -77,7 +77,8 @@ int convert_weights(const char *from, const char *to, const convert_opts *o, tn_
     tn_buf config = TN_BUF_INIT;
     if (!o->type.bits && o->type.dtype == CONVERT_AS_STORED)
         return tn_fail(e, TN_EARG, "a type to convert to is needed");
-    int rc = o->type.bits ? tn_q_check_group(o->type.group, e) : TN_OK;
+    int rc = o->type.bits ? tn_q_check_group(o->type.group, o->type.bits, e) : TN_OK;
+    if (rc == TN_OK && o->type.bits) rc = tn_q_check_group(o->type.head_group, o->type.head_bits, e);
     if (rc == TN_OK) rc = tn_st_open_dir(&in, from, e);
     if (rc != TN_OK) return rc;
     rc = convert_check_floats(in, from, e);

@@ -23,9 +23,10 @@ void convert_rows_append(convert_rows *w, const void *bytes, size_t n);
 int convert_rows_write(convert_rows *w, const char *name, tn_dtype dtype, size_t rows, size_t cols,
                        convert_row_fn fn, const void *ctx, tn_err *e);
 
-/* Appends the data of one quantised matrix (docs/FORMATS.md) and adds the bytes of its scales to *scales.
+/* Appends the data of one quantised matrix (docs/FORMATS.md) and adds the bytes of its steps and scales to
+ * *steps and *scales.
  * TN_ENUM when a value is not finite. */
-int convert_rows_quantize(convert_rows *w, const char *name, int bits, size_t rows, size_t cols,
-                          convert_row_fn fn, const void *ctx, tn_buf *scales, tn_err *e);
+int convert_rows_quantize(convert_rows *w, const char *name, int bits, size_t group, size_t rows, size_t cols,
+                          convert_row_fn fn, const void *ctx, tn_buf *steps, tn_buf *scales, tn_err *e);
 
 #endif

@@ -1,9 +1,9 @@
 /* Writing a model's weights (weights_out.h).
  *
- * A file holds first the integers of its matrices, then their scales, then the tensors that stay floats, each
- * part in the order of the input's names. So the integers, whose bytes are multiples of 64, all start at such
- * an address, and of a matrix only the scales wait in memory until it is their turn: a sixteenth of the file
- * or less.
+ * A file holds first the integers of its matrices, then their steps, then their scales, then the tensors that
+ * stay floats, each part in the order of the input's names. So the integers, whose bytes are multiples of 64,
+ * all start at such an address, and of a matrix only steps and scales wait in memory until it is their turn:
+ * a tenth of the file or less.
  */
 #include "convert/weights_out.h"
 
@@ -76,8 +76,12 @@ static void read_row(const void *ctx, size_t row, float *x) {
 /* 8 or 4 when the tensor is quantised, 0 when it stays floats. */
 static int bits_of(const tn_tensor *t, const convert_type *type) {
     if (!type->bits || t->rank != 2) return 0;
-    const int is_head = !strcmp(t->name, "model.embed_tokens.weight") || !strcmp(t->name, "lm_head.weight");
-    return is_head ? type->head_bits : type->bits;
+    return tn_mat_is_head(t->name) ? type->head_bits : type->bits;
+}
+
+/* Its columns that share a scale. */
+static size_t group_of(const tn_tensor *t, const convert_type *type) {
+    return tn_mat_is_head(t->name) ? type->head_group : type->group;
 }
 
 /* The type of a tensor that stays floats. F64 is nothing that the engine reads. */
@@ -88,8 +92,8 @@ static tn_dtype float_type(const tn_tensor *t, const convert_type *type) {
 
 /* Shapes of a quantised tensor; its size was counted when the plan was made. */
 static tn_q_shapes shapes_of(const tn_tensor *t, const convert_type *type) {
-    tn_q_shapes s = {{0}, {0}};
-    (void)tn_q_shapes_of(&s, t->shape[0], t->shape[1], bits_of(t, type), type->group, NULL);
+    tn_q_shapes s = {{0}, {0}, {0}};
+    (void)tn_q_shapes_of(&s, t->shape[0], t->shape[1], bits_of(t, type), group_of(t, type), NULL);
     return s;
 }
 
@@ -100,22 +104,24 @@ static int bytes_of(size_t *out, const tn_tensor *t, const convert_type *type, t
         *out = t->count * tn_dtype_size(float_type(t, type));
         return TN_OK;
     }
-    int rc = tn_q_shapes_of(&s, t->shape[0], t->shape[1], bits_of(t, type), type->group, e);
-    if (rc == TN_OK) *out = s.data[0] * (s.data[1] * s.data[2] + s.scales[1] * s.scales[2] * 2);
+    int rc = tn_q_shapes_of(&s, t->shape[0], t->shape[1], bits_of(t, type), group_of(t, type), e);
+    if (rc == TN_OK)
+        *out = s.data[0] * (s.data[1] * s.data[2] + s.steps[1] * s.steps[2] + s.scales[1] * s.scales[2] * 2);
     return rc;
 }
 
 /* ---- One file ---- */
 
-/* The three parts of a file. */
-enum { INTEGERS, SCALES, FLOATS, PARTS };
+/* The parts of a file. */
+enum { INTEGERS, STEPS, SCALES, FLOATS, PARTS };
 
 /* Bytes that a name of ours may be longer than the input's, its NUL included. */
 enum { NAME_ROOM = 8 };
 
 /* 1 when tensor t has something in this part. */
 static int is_in(int part, const tn_tensor *t, const convert_type *type) {
-    return (part == FLOATS) == (bits_of(t, type) == 0);
+    const int bits = bits_of(t, type);
+    return part == FLOATS ? bits == 0 : part == STEPS ? bits == 4 : bits != 0;
 }
 
 /* Describes what t has in this part; `name` [cap] is room for a name that is not the input's. */
@@ -127,17 +133,21 @@ static void describe(tn_tensor_spec *spec, char *name, size_t cap, int part, con
         return;
     }
     const tn_q_shapes s = shapes_of(t, type);
-    snprintf(name, cap, "%s%s", t->name, part == SCALES ? TN_Q_SCALES_SUFFIX : tn_q_suffix(bits_of(t, type)));
-    *spec = (tn_tensor_spec){.name = name, .dtype = part == SCALES ? TN_BF16 : TN_U8, .rank = 3};
-    memcpy(spec->shape, part == SCALES ? s.scales : s.data, sizeof s.data);
+    const char *const suffix[] = {tn_q_suffix(bits_of(t, type)), TN_Q_STEPS_SUFFIX, TN_Q_SCALES_SUFFIX};
+    const tn_dtype dtype[] = {TN_U8, TN_I8, TN_BF16};
+    const size_t *const shape[] = {s.data, s.steps, s.scales};
+    snprintf(name, cap, "%s%s", t->name, suffix[part]);
+    *spec = (tn_tensor_spec){.name = name, .dtype = dtype[part], .rank = 3};
+    memcpy(spec->shape, shape[part], sizeof s.data);
 }
 
 /* One list of the file's tensors; *names holds the names that are new. Returns their number, 0 without
  * memory. */
 static size_t make_specs(tn_tensor_spec **specs, char **names, const shard *f) {
     size_t n = 0, room = 1;
-    for (size_t i = f->begin; i < f->end; i++) room += 2 * (strlen(tn_st_at(f->in, i)->name) + NAME_ROOM);
-    *specs = calloc(2 * (f->end - f->begin) + 1, sizeof **specs);
+    for (size_t i = f->begin; i < f->end; i++)
+        room += (PARTS - 1) * (strlen(tn_st_at(f->in, i)->name) + NAME_ROOM);
+    *specs = calloc((PARTS - 1) * (f->end - f->begin) + 1, sizeof **specs);
     *names = malloc(room);
     if (!*specs || !*names) return 0;
     char *name = *names;
@@ -155,17 +165,22 @@ static size_t make_specs(tn_tensor_spec **specs, char **names, const shard *f) {
 /* The bytes of the file's tensors, in the order of make_specs. */
 static int write_tensors(convert_rows *w, const shard *f, tn_err *e) {
     const convert_type *type = &f->o->type;
-    tn_buf scales = TN_BUF_INIT;
+    tn_buf steps = TN_BUF_INIT, scales = TN_BUF_INIT;
     int rc = TN_OK;
     for (size_t i = f->begin; rc == TN_OK && i < f->end; i++) {
         const source s = {f->in, tn_st_at(f->in, i)};
         if (is_in(INTEGERS, s.t, type))
-            rc = convert_rows_quantize(w, s.t->name, bits_of(s.t, type), s.t->shape[0], s.t->shape[1],
-                                       read_row, &s, &scales, e);
+            rc = convert_rows_quantize(w, s.t->name, bits_of(s.t, type), group_of(s.t, type), s.t->shape[0],
+                                       s.t->shape[1], read_row, &s, &steps, &scales, e);
         tn_st_release(f->in, s.t->data, s.t->count * tn_dtype_size(s.t->dtype));
     }
-    if (rc == TN_OK && scales.failed) rc = tn_fail(e, TN_ENOMEM, "%s: no memory for the scales", f->dir);
-    if (rc == TN_OK) convert_rows_append(w, scales.data, scales.len);
+    if (rc == TN_OK && (steps.failed || scales.failed))
+        rc = tn_fail(e, TN_ENOMEM, "%s: no memory for the scales", f->dir);
+    if (rc == TN_OK) {
+        if (steps.len) convert_rows_append(w, steps.data, steps.len);
+        convert_rows_append(w, scales.data, scales.len);
+    }
+    tn_buf_free(&steps);
     tn_buf_free(&scales);
     for (size_t i = f->begin; rc == TN_OK && i < f->end; i++) {
         const source s = {f->in, tn_st_at(f->in, i)};
@@ -179,19 +194,21 @@ static int write_tensors(convert_rows *w, const shard *f, tn_err *e) {
 
 /* Writes the file; w carries the progress from file to file. */
 static int write_shard(convert_rows *w, const shard *f, tn_err *e) {
-    char path[4096], group[24];
+    char path[4096], group[24], head_group[24];
     tn_tensor_spec *specs = NULL;
     char *names = NULL;
     snprintf(group, sizeof group, "%zu", f->o->type.group);
-    const tn_pair metadata[] = {{"format", "pt"},
-                                {TN_Q_GROUP_KEY, group}}; /* transformers asks for the first */
+    snprintf(head_group, sizeof head_group, "%zu", f->o->type.head_group);
+    const tn_pair metadata[] = {{"format", "pt"}, /* transformers asks for this one */
+                                {TN_Q_GROUP_KEY, group},
+                                {TN_Q_HEAD_GROUP_KEY, head_group}};
     int rc = model_dir_weights_path(f->dir, f->index, f->count, path, sizeof path, e);
     if (rc != TN_OK) return rc;
     const size_t n = make_specs(&specs, &names, f);
     if (n < f->end - f->begin)
         rc = tn_fail(e, TN_ENOMEM, "%s: no memory for the tensor list", path);
     else
-        rc = tn_st_create(&w->out, path, specs, n, metadata, f->o->type.bits ? 2 : 1, e);
+        rc = tn_st_create(&w->out, path, specs, n, metadata, f->o->type.bits ? 3 : 1, e);
     free(specs);
     free(names);
     if (rc != TN_OK) return rc;

@@ -36,21 +36,36 @@ static void print_config(const qwen_config *c) {
     printf(c->n_eos ? "\n" : " none\n");
 }
 
-/* Parameters by the form they are stored in: a float type, or integers. */
+/* Integers of one size in groups of one size: of the layers, or of the embedding and the head. */
 typedef struct {
-    size_t floats[TN_DTYPE_COUNT], q8, q4;
-    size_t group; /* of the integers */
+    int bits;
+    size_t group, count;
+} integers;
+
+/* Parameters by the form they are stored in: a float type, or integers. */
+enum { FORMS = 4 };
+typedef struct {
+    size_t floats[TN_DTYPE_COUNT];
+    integers form[FORMS]; /* those after the last have bits 0 */
 } census;
 
 static void count_matrix(census *c, const tn_mat *m) {
-    *(m->bits == 8 ? &c->q8 : m->bits == 4 ? &c->q4 : &c->floats[m->dtype]) += m->rows * m->cols;
-    if (m->bits) c->group = m->group;
+    if (!m->bits) {
+        c->floats[m->dtype] += m->rows * m->cols;
+        return;
+    }
+    int i = 0;
+    while (i < FORMS - 1 && c->form[i].bits && (c->form[i].bits != m->bits || c->form[i].group != m->group))
+        i++;
+    c->form[i].bits = m->bits;
+    c->form[i].group = m->group;
+    c->form[i].count += m->rows * m->cols;
 }
 
 /* Matrices as the model sees them; what else the file holds are norms and biases, which have one dimension.
  */
 static census count_parameters(const qwen_model *m) {
-    census c = {.group = 0};
+    census c = {{0}, {{0}}};
     const tn_safetensors *f = qwen_model_weights(m);
     const tn_mat embedding = qwen_model_embedding(m), head = qwen_model_head(m);
     count_matrix(&c, &embedding);
@@ -68,8 +83,9 @@ static census count_parameters(const qwen_model *m) {
 static void print_weights(const qwen_model *m) {
     const tn_safetensors *f = qwen_model_weights(m);
     const census c = count_parameters(m);
-    size_t total = c.q8 + c.q4;
+    size_t total = 0;
     char size[32];
+    for (int i = 0; i < FORMS; i++) total += c.form[i].count;
     for (int t = 0; t < TN_DTYPE_COUNT; t++) total += c.floats[t];
     const double percent = 100 / (double)total;
     printf("parameters      %zu (%.1f M) in %zu tensors\n", total, (double)total / 1e6, tn_st_count(f));
@@ -77,9 +93,9 @@ static void print_weights(const qwen_model *m) {
     for (int t = 0; t < TN_DTYPE_COUNT; t++)
         if (c.floats[t] > 0)
             printf(", %s %.1f %%", tn_dtype_name((tn_dtype)t), (double)c.floats[t] * percent);
-    if (c.q8) printf(", Q8 %.1f %%", (double)c.q8 * percent);
-    if (c.q4) printf(", Q4 %.1f %%", (double)c.q4 * percent);
-    if (c.group) printf(" in groups of %zu", c.group);
+    for (int i = 0; i < FORMS && c.form[i].bits; i++)
+        printf(", Q%d %.1f %% in groups of %zu", c.form[i].bits, (double)c.form[i].count * percent,
+               c.form[i].group);
     putchar('\n');
 }
 

@@ -43,7 +43,7 @@ static void some_blocks(void *ctx, size_t begin, size_t end) {
     const size_t d = (size_t)j->s->cfg.d_in, f = (size_t)j->s->cfg.d_sae;
     for (size_t b = begin; b < end; b++) {
         const size_t row = b * TN_Q_ROWS, rows = f - row < TN_Q_ROWS ? f - row : TN_Q_ROWS;
-        tn_quantize_block(j->data + row * j->kpad, j->scales + row * j->groups * tn_dtype_size(TN_BF16),
+        tn_quantize_block(j->data + row * j->kpad, NULL, j->scales + row * j->groups * tn_dtype_size(TN_BF16),
                           j->s->w_enc + row * d, rows, d, 8, GROUP, j->padded + b * j->kpad,
                           j->w + b * j->kpad);
     }

@@ -41,7 +41,7 @@ void sae_screen_take_rows(sae_screen_rows *r, tn_arena *a, size_t n, size_t d) {
     if (tn_mul_size(n, q->kpad, &bytes)) a->failed = 1;
     q->q = tn_arena_take(a, bytes, sizeof *q->q);
     q->scale = tn_arena_take(a, n * q->groups, sizeof *q->scale);
-    q->sum = tn_arena_take(a, n * q->groups, sizeof *q->sum);
+    q->sum = tn_arena_take(a, n * (q->kpad / TN_Q_PAD), sizeof *q->sum);
     r->a = tn_arena_take(a, n, sizeof *r->a);
     r->b = tn_arena_take(a, n, sizeof *r->b);
 }
@@ -50,7 +50,7 @@ void sae_screen_take_room(sae_screen_room *r, tn_arena *a, size_t d) {
     size_t kpad = tn_q_pad(d), groups = tn_q_groups(kpad, group_of(kpad));
     r->q = tn_arena_take(a, kpad, sizeof *r->q);
     r->scale = tn_arena_take(a, groups, sizeof *r->scale);
-    r->sum = tn_arena_take(a, groups, sizeof *r->sum);
+    r->sum = tn_arena_take(a, kpad / TN_Q_PAD, sizeof *r->sum);
 }
 
 /* What summing d squares in F32 may have rounded away, as a factor. */
@@ -118,7 +118,7 @@ void sae_screen_row(const sae_screen_rows *rows, const tn_kernels *k, size_t r, 
     const tn_qrows *q = &rows->q;
     int8_t *to = q->q + r * q->kpad;
     float *scale = q->scale + r * q->groups;
-    k->quantize(to, scale, q->sum + r * q->groups, x, d, q->group);
+    k->quantize(to, scale, q->sum + r * (q->kpad / TN_Q_PAD), x, d, q->group);
     float norm = length(k, x, d), off = difference(x, to, scale, d, q->group, norm), near = norm + off;
     float sums = ((float)d / LANES + 8) * (float)U, groups = (float)(q->groups + 8) * (float)U;
     rows->a[r] = bounded((off + sums * norm + groups * near) * (1 + 0x1p-20f));

@@ -60,7 +60,7 @@ typedef struct {
 typedef struct {
     int8_t *q;    /* [kpad] */
     float *scale; /* [groups] */
-    int32_t *sum; /* [groups] */
+    int32_t *sum; /* [kpad/32] */
 } sae_screen_room;
 
 /* Takes the arrays for an encoder of f rows of d columns, for n rows of activations, for one thread. */

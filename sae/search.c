@@ -35,7 +35,7 @@ sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s
     part.rows.b += r;
     part.rows.q.q += r * room->rows.q.kpad;
     part.rows.q.scale += r * room->rows.q.groups;
-    part.rows.q.sum += r * room->rows.q.groups;
+    part.rows.q.sum += r * (room->rows.q.kpad / TN_Q_PAD);
     return part;
 }
 

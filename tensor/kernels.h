@@ -24,11 +24,15 @@
  * bits in the layout of docs/FORMATS.md (16 rows interleaved, so that a register holds the same four columns
  * of 16 rows):
  *
- *     bits 8: data  U8   [blocks, kpad/4, 16, 4]    byte = w + 128
- *     bits 4: data  U8   [blocks, kpad/8, 16, 4]    low half = w + 8 of columns 0-3, high half of columns 4-7
- *             scales BF16 [blocks, groups, 16]       value = w * scale
+ *     bits 8: data   U8   [blocks, kpad/4, 16, 4]   byte = w + 128
+ *     bits 4: data   U8   [blocks, kpad/8, 16, 4]   low half = w + 8 of columns 0-3, high half of columns 4-7
+ *             steps  I8   [blocks, kpad/32, 16]     of TN_Q_PAD columns each, -15 … 15
+ *             scales BF16 [blocks, groups, 16]      value = w * scale, with 4 bits w * step * scale
  *
- * blocks = ceil(rows/16), kpad = cols rounded up to TN_Q_PAD, groups = ceil(kpad/group). */
+ * blocks = ceil(rows/16), kpad = cols rounded up to TN_Q_PAD, groups = ceil(kpad/group).
+ *
+ * Steps make groups of 4 bits cheap: w * step is an integer of 8 bits, -120 … 120, so that products are
+ * summed in integers over all of a long group, while each TN_Q_PAD columns have a spread of their own. */
 typedef struct {
     const void *data; /* at any address */
     tn_dtype dtype;   /* TN_F32, TN_F16 or TN_BF16; TN_U8 when quantised */
@@ -36,9 +40,17 @@ typedef struct {
     int bits;           /* 0: floats; 8 or 4 */
     size_t group;       /* columns that share a scale, a multiple of TN_Q_PAD; only when quantised */
     const void *scales; /* little-endian BF16; only when quantised */
+    const void *steps;  /* only with 4 bits */
 } tn_mat;
 
-enum { TN_Q_ROWS = 16, TN_Q_PAD = 32, TN_Q_MAX_GROUP = 65536 /* beyond it a 32-bit sum could overflow */ };
+enum { TN_Q_ROWS = 16, TN_Q_PAD = 32, TN_Q_MAX_STEP = 15 };
+
+/* The most columns of a group. A 32-bit sum holds 65,536 products of 255 * 127; and with 4 bits 16,384 of
+ * 8 * 128 * 127, which covers every step that a file may hold, sound or not. */
+enum { TN_Q_MAX_GROUP8 = 65536, TN_Q_MAX_GROUP4 = 16384 };
+static inline size_t tn_q_max_group(int bits) {
+    return bits == 8 ? TN_Q_MAX_GROUP8 : TN_Q_MAX_GROUP4;
+}
 
 /* kpad of k columns, and groups of kpad columns. */
 static inline size_t tn_q_pad(size_t k) {
@@ -55,7 +67,8 @@ enum { TN_MATMUL_ROOM = 24 * (5120 + 128 * 16) };
 typedef struct {
     int8_t *q;    /* [n, kpad], -127 … 127; zeros beyond the last column */
     float *scale; /* [n, groups] */
-    int32_t *sum; /* [n, groups] of the group's q: what the weights' offset of 128 or 8 has to give back */
+    int32_t *sum; /* [n, kpad/32] of the q of TN_Q_PAD columns: what the weights' offset of 128 or 8 has to
+                   * give back */
     size_t n, kpad, group, groups;
 } tn_qrows;
 
@@ -101,11 +114,12 @@ typedef struct {
                          float *room);
 
     /* One row of tn_qrows: scale[g] = max |x| / 127 over the group and q = x * (127 / max), rounded to
-     * nearest, ties to even. A group whose max is below 1e-30 is all zeros; one that is not finite has scale
-     * NaN, so that the result shows it. Every tier gives the same bits. */
+     * nearest, ties to even; sum [kpad/32]. A group whose max is below 1e-30 is all zeros; one that is not
+     * finite has scale NaN, so that the result shows it. Every tier gives the same bits. */
     void (*quantize)(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group);
 
     /* y[i*ldy + j] = sum_g x.scale[i][g] * w.scale[j0+j][g] * (sum_{k in g} x.q[i][k] * w[j0+j][k])
+     * with w * step in the place of w in matmul_q4,
      * for all rows i of x and j < m; j0 is a multiple of TN_Q_ROWS. The inner sum is exact in 32-bit
      * integers, the outer one runs over g in order: y += (float)inner * (x.scale * w.scale), so the bits of a
      * row depend neither on n nor on m. w.bits says which of the two. Serial. */

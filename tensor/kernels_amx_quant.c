@@ -6,9 +6,9 @@
  * Rows of x are the rows of A as they lie; a block of w, whose 16 rows are interleaved four columns at a
  * time, is the B that the instruction wants. Two ways:
  *
- * Short groups. The offset of w is taken off beforehand, in a panel of CHUNK columns that stays in L1 for all
- * rows of x, so that a group costs no more than its products and, for each row of x, one multiply-add of 16
- * totals:
+ * Short groups. The offset of w is taken off beforehand, and integers of 4 bits are multiplied with their
+ * steps, in a panel of CHUNK columns that stays in L1 for all rows of x, so that a group costs no more than
+ * its products and, for each row of x, one multiply-add of 16 totals:
  *
  *     for each ROWS rows of x, for each block, for each chunk of it
  *       unpack the chunk
@@ -37,7 +37,8 @@ typedef struct {
     const tn_qrows *x;
     size_t n; /* rows of x: whole tiles */
     const unsigned char *data, *scales;
-    size_t m, block_bytes, scale_bytes; /* columns of y; from one block to the next */
+    const int8_t *steps;                            /* with 4 bits */
+    size_t m, block_bytes, scale_bytes, step_bytes; /* columns of y; from one block to the next */
     int bits;
 } product;
 
@@ -90,17 +91,36 @@ TN_INLINE void store_sums(int t, int32_t *c) {
 /* ---- Short groups ---- */
 
 /* panel [columns/4, 16, 4] = w of `columns` columns of a block, its offset taken off. */
-static void unpack(int8_t *panel, int bits, const unsigned char *w, size_t columns) {
-    const ints nibble = all_ints(0x0F0F0F0F), eight = _mm512_set1_epi8(8);
-    for (size_t k = 0; k < columns; k += bits == 8 ? 4 : 8, w += 64) {
-        const ints raw = load_bytes(w);
-        if (bits == 8) {
-            _mm512_storeu_si512(panel + k * 16, _mm512_xor_si512(raw, _mm512_set1_epi8(-128)));
-            continue;
+static void unpack8(int8_t *panel, const unsigned char *w, size_t columns) {
+    for (size_t k = 0; k < columns; k += 4)
+        _mm512_storeu_si512(panel + k * 16, _mm512_xor_si512(load_bytes(w + k * 16), _mm512_set1_epi8(-128)));
+}
+
+/* Two bytes of stored w, 0 … 15, at once to w * step, by one multiplication of 16 bits: nothing is carried,
+ * as a byte times |step| is at most 15 * 15. For a negative step all is turned round, which is ~ and one
+ * more:
+ *
+ *     step >= 0:   stored * |step| - 8 |step|        step < 0:   ~(stored * |step|) + 8 |step| + 1 */
+TN_INLINE ints times_step(ints stored, ints size, ints turned, ints rest) {
+    return _mm512_add_epi8(_mm512_xor_si512(_mm512_mullo_epi16(stored, size), turned), rest);
+}
+
+/* The same with w * step; steps [columns/32, 16]. */
+static void unpack4(int8_t *panel, const unsigned char *w, const int8_t *steps, size_t columns) {
+    const ints nibble = all_ints(0x0F0F0F0F);
+    const ints low_byte_4_times =
+        _mm512_broadcast_i32x4(_mm_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0));
+    for (size_t k = 0; k < columns; k += TN_Q_PAD, steps += TN_Q_ROWS) {
+        const ints step = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)steps));
+        const ints size = both_halves(_mm512_abs_epi32(step)), turned = _mm512_srai_epi32(step, 31);
+        const ints rest = _mm512_sub_epi32(_mm512_slli_epi32(step, 3), _mm512_abs_epi32(turned));
+        const ints rests = _mm512_shuffle_epi8(_mm512_sub_epi32(all_ints(0), rest), low_byte_4_times);
+        for (size_t i = k; i < k + TN_Q_PAD; i += 8) {
+            const ints raw = load_bytes(w + i * 8);
+            const ints low = and_ints(raw, nibble), high = and_ints(shift_right_4(raw), nibble);
+            _mm512_storeu_si512(panel + i * 16, times_step(low, size, turned, rests));
+            _mm512_storeu_si512(panel + i * 16 + 64, times_step(high, size, turned, rests));
         }
-        _mm512_storeu_si512(panel + k * 16, _mm512_sub_epi8(and_ints(raw, nibble), eight));
-        _mm512_storeu_si512(panel + k * 16 + 64,
-                            _mm512_sub_epi8(and_ints(shift_right_4(raw), nibble), eight));
     }
 }
 
@@ -177,7 +197,10 @@ static void short_groups_of(const product *p, size_t i0, size_t i1, size_t b) {
         const size_t columns = min_size(g1 * x->group, x->kpad) - begin,
                      bytes = columns * 2 * (size_t)p->bits;
         const unsigned char *w = p->data + b * p->block_bytes + begin * 2 * (size_t)p->bits;
-        unpack(panel, p->bits, w, columns);
+        if (p->bits == 8)
+            unpack8(panel, w, columns);
+        else
+            unpack4(panel, w, p->steps + b * p->step_bytes + begin / TN_Q_PAD * TN_Q_ROWS, columns);
         for (size_t i = i0; i < i1; i += TILE_ROWS) {
             ask(w + bytes, bytes, i - i0, i1 - i0);
             add_groups(p, totals + (i - i0), i, b, g, g1, panel);
@@ -247,8 +270,9 @@ static void multiply_one(int32_t *c, const int8_t *x, size_t ldx, const unsigned
     _tile_stored(0, c, TILE_ROW_BYTES);
 }
 
-/* y of 16 rows of x from i and block b += the sums c [16, 16] of group g. */
-static void add_sums(const product *p, const int32_t *c, size_t i, size_t b, size_t g) {
+/* y of 16 rows of x from i and block b += the sums c [16, 16] of group g, less 128 sum_of_x [16]. */
+static void add_sums(const product *p, const int32_t *c, const int32_t *sum_of_x, size_t i, size_t b,
+                     size_t g) {
     const tn_qrows *x = p->x;
     const floats ws = load_bf16(p->scales + b * p->scale_bytes + g * TN_Q_ROWS * 2);
     const __mmask16 mask = columns_of(p, b);
@@ -256,7 +280,7 @@ static void add_sums(const product *p, const int32_t *c, size_t i, size_t b, siz
         const size_t at = (i + r) * x->groups + g;
         float *y = p->y + (i + r) * p->ldy + b * TN_Q_ROWS;
         const floats total = g > 0 ? _mm512_maskz_loadu_ps(mask, y) : all_floats(0);
-        const ints sum = _mm512_sub_epi32(_mm512_load_si512(c + r * 16), all_ints(128 * x->sum[at]));
+        const ints sum = _mm512_sub_epi32(_mm512_load_si512(c + r * 16), all_ints(128 * sum_of_x[r]));
         _mm512_mask_storeu_ps(y, mask, scaled(total, sum, x->scale[at], ws));
     }
 }
@@ -268,13 +292,15 @@ static void add_group(const product *p, size_t i, size_t rows, size_t b, size_t 
     const int8_t *xq = x->q + i * x->kpad + begin;
     const unsigned char *w = p->data + b * p->block_bytes + begin * TN_Q_ROWS;
     _Alignas(64) int32_t c[4 * SUMS];
+    int32_t sum_of_x[2 * TILE_ROWS];
+    for (size_t r = 0; r < rows * TILE_ROWS; r++) sum_of_x[r] = tn_q_sum(x, i + r, begin, begin + columns);
     if (rows == 2 && blocks == 2) multiply_four(c, xq, x->kpad, w, p->block_bytes, columns);
     for (size_t r = 0; r < rows; r++)
         for (size_t a = 0; a < blocks; a++) {
             int32_t *sums = c + (2 * r + a) * SUMS;
             if (rows + blocks < 4)
                 multiply_one(sums, xq + r * TILE_ROWS * x->kpad, x->kpad, w + a * p->block_bytes, columns);
-            add_sums(p, sums, i + r * TILE_ROWS, b + a, g);
+            add_sums(p, sums, sum_of_x + r * TILE_ROWS, i + r * TILE_ROWS, b + a, g);
         }
 }
 
@@ -296,16 +322,18 @@ static void matmul(int bits, float *y, size_t ldy, const tn_qrows *x, const tn_m
     const size_t tiled = is_short || bits == 8 ? x->n - x->n % TILE_ROWS : 0;
     if (tiled > 0) {
         const size_t block_bytes = TN_Q_ROWS * x->kpad * (size_t)bits / 8,
-                     scale_bytes = TN_Q_ROWS * x->groups * 2;
+                     scale_bytes = TN_Q_ROWS * x->groups * 2, step_bytes = TN_Q_ROWS * (x->kpad / TN_Q_PAD);
         const product p = {.y = y,
                            .ldy = ldy,
                            .x = x,
                            .n = tiled,
                            .data = (const unsigned char *)w->data + j0 / TN_Q_ROWS * block_bytes,
                            .scales = (const unsigned char *)w->scales + j0 / TN_Q_ROWS * scale_bytes,
+                           .steps = bits == 4 ? (const int8_t *)w->steps + j0 / TN_Q_ROWS * step_bytes : NULL,
                            .m = m,
                            .block_bytes = block_bytes,
                            .scale_bytes = scale_bytes,
+                           .step_bytes = step_bytes,
                            .bits = bits};
         const tile_shapes shapes = quant_tiles();
         configure_tiles(&shapes);
@@ -318,7 +346,7 @@ static void matmul(int bits, float *y, size_t ldy, const tn_qrows *x, const tn_m
     tn_qrows rest = *x;
     rest.q += tiled * x->kpad;
     rest.scale += tiled * x->groups;
-    rest.sum += tiled * x->groups;
+    rest.sum += tiled * (x->kpad / TN_Q_PAD);
     rest.n -= tiled;
     if (rest.n > 0) few_rows(y + tiled * ldy, ldy, &rest, w, j0, m);
 }

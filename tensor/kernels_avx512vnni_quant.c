@@ -14,6 +14,10 @@ TN_INLINE ints dot4_add(ints sum, ints w, ints x) {
     return _mm512_dpbusd_epi32(sum, w, x);
 }
 
+TN_INLINE ints dot2_add(ints sum, ints a, ints b) {
+    return _mm512_dpwssd_epi32(sum, a, b);
+}
+
 #include "tensor/kernels_x86_vnni.h"
 #include "tensor/kernels_x86_quant.h"
 

@@ -15,6 +15,10 @@ TN_INLINE ints dot4_add(ints sum, ints w, ints x) {
     return _mm256_dpbusd_avx_epi32(sum, w, x);
 }
 
+TN_INLINE ints dot2_add(ints sum, ints a, ints b) {
+    return _mm256_dpwssd_avx_epi32(sum, a, b);
+}
+
 #include "tensor/kernels_x86_vnni.h"
 #include "tensor/kernels_x86_quant.h"
 

@@ -89,10 +89,10 @@ static uint32_t largest(const float *x, size_t n) {
     return vmaxvq_u32(max);
 }
 
-/* q = x * inverse, rounded to nearest, ties to even, for n numbers, a multiple of 8; returns the sum of q. */
-static int32_t round_all(int8_t *q, const float *x, size_t n, float inverse) {
+/* q = x * inverse, rounded to nearest, ties to even, for TN_Q_PAD numbers; returns the sum of q. */
+static int32_t round_slab(int8_t *q, const float *x, float inverse) {
     int32x4_t total = vdupq_n_s32(0);
-    for (size_t i = 0; i < n; i += 8) {
+    for (size_t i = 0; i < TN_Q_PAD; i += 8) {
         const int32x4_t a = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i), inverse));
         const int32x4_t b = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + i + 4), inverse));
         const int16x8_t both = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
@@ -102,7 +102,7 @@ static int32_t round_all(int8_t *q, const float *x, size_t n, float inverse) {
     return vaddvq_s32(total);
 }
 
-/* One group of n numbers; q is written up to a multiple of TN_Q_PAD. */
+/* One group of n numbers; q is written up to a multiple of TN_Q_PAD, sum [that / TN_Q_PAD]. */
 static void quantize_group(int8_t *q, float *scale, int32_t *sum, const float *x, size_t n) {
     const size_t whole = n - n % TN_Q_PAD, padded = tn_q_pad(n);
     float rest[TN_Q_PAD] = {0};
@@ -113,22 +113,23 @@ static void quantize_group(int8_t *q, float *scale, int32_t *sum, const float *x
     float max;
     memcpy(&max, &bits, sizeof max);
     *scale = 0;
-    *sum = 0;
     if (!isfinite(max)) *scale = NAN;
     if (!isfinite(max) || max < TN_Q_TINY) {
         memset(q, 0, padded);
+        memset(sum, 0, padded / TN_Q_PAD * sizeof *sum);
         return;
     }
     const float inverse = 127.0f / max;
     *scale = max / 127.0f;
-    *sum = round_all(q, x, whole, inverse) + round_all(q + whole, rest, padded - whole, inverse);
+    for (size_t i = 0; i < padded; i += TN_Q_PAD)
+        sum[i / TN_Q_PAD] = round_slab(q + i, i < whole ? x + i : rest, inverse);
 }
 
 void tn_neon_quantize(int8_t *q, float *scale, int32_t *sum, const float *x, size_t k, size_t group) {
     const size_t groups = tn_q_groups(tn_q_pad(k), group);
     for (size_t g = 0; g < groups; g++) {
         const size_t begin = g * group, left = k - begin;
-        quantize_group(q + begin, scale + g, sum + g, x + begin, left < group ? left : group);
+        quantize_group(q + begin, scale + g, sum + begin / TN_Q_PAD, x + begin, left < group ? left : group);
     }
 }
 

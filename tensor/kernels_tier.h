@@ -74,6 +74,27 @@ size_t tn_scalar_reaching(uint32_t *at, const float *y, const tn_bar *bar, size_
 
 /* ---- Quantised weights ---- */
 
+/* The sum of the q of columns begin … end-1 of row i, multiples of TN_Q_PAD. */
+static inline int32_t tn_q_sum(const tn_qrows *x, size_t i, size_t begin, size_t end) {
+    const int32_t *sum = x->sum + i * (x->kpad / TN_Q_PAD);
+    int32_t total = 0;
+    for (size_t part = begin / TN_Q_PAD; part < end / TN_Q_PAD; part++) total += sum[part];
+    return total;
+}
+
+/* Rows of x at TN_Q_PAD columns. */
+typedef struct {
+    const int8_t *q; /* [rows, ldq] */
+    size_t ldq;
+    const int32_t *sum; /* [rows, ldsum] */
+    size_t ldsum;
+} tn_slab;
+
+static inline tn_slab tn_slab_at(const tn_qrows *x, size_t row, size_t column) {
+    const size_t slabs = x->kpad / TN_Q_PAD;
+    return (tn_slab){x->q + row * x->kpad + column, x->kpad, x->sum + row * slabs + column / TN_Q_PAD, slabs};
+}
+
 /* A group whose largest |x| is below this is rounded to zeros: 127 / max must stay finite. */
 #define TN_Q_TINY 1e-30f
 

@@ -17,6 +17,14 @@ TN_INLINE ints load_bytes(const unsigned char *p) {
 TN_INLINE ints all_ints(int32_t v) {
     return _mm512_set1_epi32(v);
 }
+TN_INLINE ints all_shorts(int16_t v) {
+    return _mm512_set1_epi16(v);
+}
+/* LANES signed bytes, each in the lower 16 bits of a lane whose upper ones are 0 */
+TN_INLINE ints load_steps(const int8_t *p) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm512_and_si512(_mm512_cvtepi8_epi32(bytes), _mm512_set1_epi32(0xFFFF));
+}
 TN_INLINE ints and_ints(ints a, ints b) {
     return _mm512_and_si512(a, b);
 }
@@ -25,6 +33,10 @@ TN_INLINE ints add_ints(ints a, ints b) {
 }
 TN_INLINE ints add_shorts(ints a, ints b) {
     return _mm512_add_epi16(a, b);
+}
+/* the lower half of every lane in both halves; the upper ones are 0 */
+TN_INLINE ints both_halves(ints lower) {
+    return _mm512_or_si512(lower, _mm512_slli_epi32(lower, 16));
 }
 /* the upper byte, or half byte, of every 16-bit number */
 TN_INLINE ints shift_right_8(ints v) {

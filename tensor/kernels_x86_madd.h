@@ -10,8 +10,13 @@
  *
  * x is taken apart once for all of a slab's eight steps.
  *
- * 4 bits. Two products are at most 15 * 127 * 2 = 3810, and the eight steps of a slab 30,480: all of them are
- * added in 16 bits, and widened once.
+ * 4 bits. Two products are at most 15 * 127 * 2 = 3810: all eight of a slab are added in 16 bits, and widened
+ * when they are multiplied with the step. Half of the offset is taken off beforehand from either half of a
+ * lane, e and o, whose columns have the sums E and O in x. What is left in e,
+ *
+ *     sum_even (w + 8) x - 4 (E + O)  =  sum_even w x + 4 (E - O)      at most 8 * 127 * 16 + 4 * 127 * 32,
+ *
+ * is 32,512 and fits; that additions on the way there go round does not matter.
  */
 #ifndef TENSOR_KERNELS_X86_MADD_H
 #define TENSOR_KERNELS_X86_MADD_H
@@ -28,11 +33,12 @@ TN_INLINE void take_apart(int32_t even[STEPS], int32_t odd[STEPS], const int8_t 
     _mm256_storeu_si256((__m256i *)(void *)odd, _mm256_srai_epi16(v, 8));
 }
 
-TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
-                     const unsigned char *w, size_t block_bytes) {
+/* The slabs of kernels_x86_quant.h. */
+TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const tn_slab *x, const unsigned char *w,
+                     size_t block_bytes) {
     const size_t regs = blocks * PARTS;
     int32_t even[ROWS][STEPS], odd[ROWS][STEPS];
-    TN_UNROLL for (size_t i = 0; i < rows; i++) take_apart(even[i], odd[i], x + i * ldx);
+    TN_UNROLL for (size_t i = 0; i < rows; i++) take_apart(even[i], odd[i], x->q + i * x->ldq);
     for (size_t step = 0; step < STEPS; step++) {
         ints w_even[REGS], w_odd[REGS];
         TN_UNROLL for (size_t r = 0; r < regs; r++) {
@@ -64,12 +70,15 @@ TN_INLINE void four_columns(ints *sum, size_t rows, size_t regs, const int8_t *x
     }
 }
 
-TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
-                     const unsigned char *w, size_t block_bytes) {
+TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const tn_slab *x, const unsigned char *w,
+                     size_t block_bytes, const int8_t *steps, size_t step_bytes) {
     const size_t regs = blocks * PARTS;
     const ints nibble = all_ints(0x0F0F0F0F);
     ints small[ROWS * REGS];
-    TN_UNROLL for (size_t t = 0; t < rows * regs; t++) small[t] = all_ints(0);
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        const ints start = all_shorts((int16_t)(-4 * x->sum[i * x->ldsum]));
+        TN_UNROLL for (size_t r = 0; r < regs; r++) small[i * regs + r] = start;
+    }
     for (size_t step = 0; step < STEPS / 2; step++) {
         ints low[REGS], high[REGS];
         TN_UNROLL for (size_t r = 0; r < regs; r++) {
@@ -77,22 +86,15 @@ TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const int8_t *x, siz
             low[r] = and_ints(raw, nibble);
             high[r] = and_ints(shift_right_4(raw), nibble);
         }
-        four_columns(small, rows, regs, x + step * 8, ldx, low);
-        four_columns(small, rows, regs, x + step * 8 + 4, ldx, high);
+        four_columns(small, rows, regs, x->q + step * 8, x->ldq, low);
+        four_columns(small, rows, regs, x->q + step * 8 + 4, x->ldq, high);
     }
-    const ints ones = all_ints(0x00010001);
-    TN_UNROLL for (size_t t = 0; t < rows * regs; t++) {
-        sum[t] = add_ints(sum[t], multiply_shorts(small[t], ones));
+    TN_UNROLL for (size_t r = 0; r < regs; r++) {
+        const ints m = both_halves(load_steps(steps + r / PARTS * step_bytes + r % PARTS * LANES));
+        TN_UNROLL for (size_t i = 0; i < rows; i++) {
+            sum[i * regs + r] = add_ints(sum[i * regs + r], multiply_shorts(small[i * regs + r], m));
+        }
     }
-}
-
-/* The slab of kernels_x86_quant.h. */
-TN_INLINE void slab(int bits, ints *sum, size_t rows, size_t blocks, const int8_t *x, size_t ldx,
-                    const unsigned char *w, size_t block_bytes) {
-    if (bits == 8)
-        slab8(sum, rows, blocks, x, ldx, w, block_bytes);
-    else
-        slab4(sum, rows, blocks, x, ldx, w, block_bytes);
 }
 
 #endif

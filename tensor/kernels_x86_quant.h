@@ -15,9 +15,12 @@
  *          x row 1  [16 sums]        [16 sums]        [16 sums]     a tile: ROWS x BLOCKS, one slab of
  *            …                                                      32 columns after the other
  *
- *     a group begins   sum = -offset * (sum of the group's x)       w is stored with offset 128 or 8 added
+ *     a group begins   sum = -128 * (sum of the group's x)          w is stored with 128 added
  *     its columns      sum += stored w * x                          integers, exact
  *     it ends          total += float(sum) * (x scale * w scale)    one rounding (FMA)
+ *
+ * With 4 bits the offset, 8, is taken off from each slab, whose sum is multiplied with its step and added to
+ * the group's.
  *
  * No lane ever meets another, so nothing is folded, and an element of y has one order of additions - group by
  * group - whatever the tile, the number of rows or the cuts for the caches.
@@ -44,8 +47,9 @@ typedef struct {
     size_t ldy;
     const tn_qrows *x;
     const unsigned char *data, *scales; /* of the first block */
-    size_t blocks, cols;                /* cols: of y, at most 16 a block */
-    size_t block_bytes, scale_bytes;    /* from one block to the next */
+    const int8_t *steps;
+    size_t blocks, cols;                         /* cols: of y, at most 16 a block */
+    size_t block_bytes, scale_bytes, step_bytes; /* from one block to the next */
 } product;
 
 /* Groups g0 … g1-1 of some blocks from b0. */
@@ -66,9 +70,9 @@ TN_INLINE void tile(int bits, size_t rows, size_t blocks, const product *p, cons
                     float *y, size_t ldy) {
     const size_t regs = blocks * PARTS;
     const tn_qrows *x = p->x;
-    const int8_t *xq = x->q + i0 * x->kpad;
     const unsigned char *data = p->data + c->b0 * p->block_bytes;
     const unsigned char *scales = p->scales + c->b0 * p->scale_bytes;
+    const int8_t *steps = bits == 4 ? p->steps + c->b0 * p->step_bytes : NULL;
     floats total[ROWS * REGS];
     TN_UNROLL for (size_t t = 0; t < rows * regs; t++) total[t] = all_floats(0);
     if (c->g0 > 0) {
@@ -81,7 +85,7 @@ TN_INLINE void tile(int bits, size_t rows, size_t blocks, const product *p, cons
         const size_t begin = g * x->group, end = begin + x->group < x->kpad ? begin + x->group : x->kpad;
         ints sum[ROWS * REGS];
         TN_UNROLL for (size_t i = 0; i < rows; i++) {
-            const ints start = all_ints(-(x->sum[(i0 + i) * x->groups + g] * (bits == 8 ? 128 : 8)));
+            const ints start = all_ints(bits == 8 ? -128 * tn_q_sum(x, i0 + i, begin, end) : 0);
             TN_UNROLL for (size_t r = 0; r < regs; r++) sum[i * regs + r] = start;
         }
         for (size_t k = begin; k < end; k += TN_Q_PAD) {
@@ -91,7 +95,12 @@ TN_INLINE void tile(int bits, size_t rows, size_t blocks, const product *p, cons
                     prefetch(bits, w + b * p->block_bytes + c->ahead);
                 until_turn = c->tiles - 1;
             }
-            slab(bits, sum, rows, blocks, xq + k, x->kpad, w, p->block_bytes);
+            const tn_slab xk = tn_slab_at(x, i0, k);
+            if (bits == 8)
+                slab8(sum, rows, blocks, &xk, w, p->block_bytes);
+            else
+                slab4(sum, rows, blocks, &xk, w, p->block_bytes, steps + k / TN_Q_PAD * TN_Q_ROWS,
+                      p->step_bytes);
         }
         floats ws[REGS];
         TN_UNROLL for (size_t r = 0; r < regs; r++) {
@@ -151,16 +160,18 @@ TN_INLINE void all_columns(int bits, size_t blocks, const product *p, size_t b0)
 TN_INLINE void matmul(int bits, float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0,
                       size_t m) {
     const size_t block_bytes = TN_Q_ROWS * x->kpad * (size_t)bits / 8,
-                 scale_bytes = TN_Q_ROWS * x->groups * 2;
+                 scale_bytes = TN_Q_ROWS * x->groups * 2, step_bytes = TN_Q_ROWS * (x->kpad / TN_Q_PAD);
     const product p = {.y = y,
                        .ldy = ldy,
                        .x = x,
                        .data = (const unsigned char *)w->data + j0 / TN_Q_ROWS * block_bytes,
                        .scales = (const unsigned char *)w->scales + j0 / TN_Q_ROWS * scale_bytes,
+                       .steps = bits == 4 ? (const int8_t *)w->steps + j0 / TN_Q_ROWS * step_bytes : NULL,
                        .blocks = (m + TN_Q_ROWS - 1) / TN_Q_ROWS,
                        .cols = m,
                        .block_bytes = block_bytes,
-                       .scale_bytes = scale_bytes};
+                       .scale_bytes = scale_bytes,
+                       .step_bytes = step_bytes};
     size_t b = 0;
     for (; b + BLOCKS <= p.blocks; b += BLOCKS) all_columns(bits, BLOCKS, &p, b);
     for (; b < p.blocks; b++) all_columns(bits, 1, &p, b);

@@ -14,14 +14,17 @@ TN_INLINE ints larger(ints before, const float *x, size_t n) {
     return before;
 }
 
-/* q[n] = x * inverse, rounded; returns before + the sums of its lanes. */
-TN_INLINE ints round_all(ints before, int8_t *q, const float *x, size_t n, float inverse) {
-    for (size_t i = 0; i < n; i += LANES) {
-        const ints v = round_floats(multiply(load_floats(x + i), all_floats(inverse)));
-        store_low_bytes(q + i, v);
-        before = add_ints(before, v);
+/* q[n] = x * inverse, rounded, and the sums of each TN_Q_PAD of them; n is a multiple of that. */
+TN_INLINE void round_all(int8_t *q, int32_t *sum, const float *x, size_t n, float inverse) {
+    for (size_t part = 0; part < n; part += TN_Q_PAD) {
+        ints total = all_ints(0);
+        TN_UNROLL for (size_t i = part; i < part + TN_Q_PAD; i += LANES) {
+            const ints v = round_floats(multiply(load_floats(x + i), all_floats(inverse)));
+            store_low_bytes(q + i, v);
+            total = add_ints(total, v);
+        }
+        sum[part / TN_Q_PAD] = sum_lanes(total);
     }
-    return before;
 }
 
 /* The row's last columns, which do not fill TN_Q_PAD, are copied to `rest` and followed by zeros: a group is
@@ -35,17 +38,18 @@ TN_INLINE void quantize_row(int8_t *q, float *scale, int32_t *sum, const float *
         const size_t whole = (end < in_place ? end : in_place) - begin, more = end - begin - whole;
         const int32_t bits = max_lane(larger(larger(all_ints(0), x + begin, whole), rest, more));
         float max;
+        int32_t *sums = sum + begin / TN_Q_PAD;
         memcpy(&max, &bits, sizeof max);
         if (!(max >= TN_Q_TINY) || isinf(max)) {
             memset(q + begin, 0, end - begin);
+            memset(sums, 0, (end - begin) / TN_Q_PAD * sizeof *sums);
             scale[g] = max < TN_Q_TINY ? 0 : NAN;
-            sum[g] = 0;
             continue;
         }
         const float inverse = 127.0f / max;
-        const ints total = round_all(all_ints(0), q + begin, x + begin, whole, inverse);
         scale[g] = max / 127.0f;
-        sum[g] = sum_lanes(round_all(total, q + begin + whole, rest, more, inverse));
+        round_all(q + begin, sums, x + begin, whole, inverse);
+        round_all(q + begin + whole, sums + whole / TN_Q_PAD, rest, more, inverse);
     }
 }
 

@@ -89,7 +89,7 @@ static void quantize_rows(void *ctx, size_t begin, size_t end) {
     const sweep *s = ctx;
     const tn_qrows *q = &s->q;
     for (size_t i = begin; i < end; i++)
-        s->ex.k->quantize(q->q + i * q->kpad, q->scale + i * q->groups, q->sum + i * q->groups,
+        s->ex.k->quantize(q->q + i * q->kpad, q->scale + i * q->groups, q->sum + i * (q->kpad / TN_Q_PAD),
                           s->x + i * s->k, s->k, q->group);
 }
 
@@ -180,7 +180,8 @@ void tn_linear(tn_exec ex, float *y, const float *x, const tn_mat *w, const floa
 size_t tn_mat_bytes(const tn_mat *w) {
     if (!w->bits) return w->rows * w->cols * tn_dtype_size(w->dtype);
     const size_t rows = (w->rows + TN_Q_ROWS - 1) / TN_Q_ROWS * TN_Q_ROWS, kpad = tn_q_pad(w->cols);
-    return rows * (kpad * (size_t)w->bits / 8 + 2 * tn_q_groups(kpad, w->group));
+    const size_t steps = w->bits == 4 ? kpad / TN_Q_PAD : 0;
+    return rows * (kpad * (size_t)w->bits / 8 + steps + 2 * tn_q_groups(kpad, w->group));
 }
 
 void tn_mat_row(float *dst, const tn_mat *w, size_t row) {
@@ -194,10 +195,14 @@ void tn_mat_row(float *dst, const tn_mat *w, size_t row) {
         (const unsigned char *)w->data + block * (TN_Q_ROWS * kpad * (size_t)w->bits / 8) + r * 4;
     const unsigned char *scales =
         (const unsigned char *)w->scales + (block * tn_q_groups(kpad, w->group) * TN_Q_ROWS + r) * 2;
+    const int8_t *steps = w->steps;
+    const size_t first_step = block * (kpad / TN_Q_PAD) * TN_Q_ROWS + r;
     for (size_t k = 0; k < w->cols; k++) {
         const float scale = tn_bf16_to_f32(tn_load_u16(scales + k / w->group * TN_Q_ROWS * 2));
         const int byte = data[w->bits == 8 ? k / 4 * 64 + k % 4 : k / 8 * 64 + k % 4];
-        const int value = w->bits == 8 ? byte - 128 : (k % 8 < 4 ? byte & 15 : byte >> 4) - 8;
+        int value = byte - 128;
+        if (w->bits == 4)
+            value = ((k % 8 < 4 ? byte & 15 : byte >> 4) - 8) * steps[first_step + k / TN_Q_PAD * TN_Q_ROWS];
         dst[k] = (float)value * scale;
     }
 }

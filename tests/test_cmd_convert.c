@@ -281,7 +281,7 @@ static void quantize_refusals(void) {
 
     check_error(convert("quantize -m %s -t q5 -o %s", in, out), 1, "unknown type \"q5\"");
     check_error(convert("quantize -m %s -t q4 --group 48 -o %s", in, out), 1, "a group of 48 columns");
-    check_error(convert("quantize -m %s -t f16 --group 32 -o %s", in, out), 2, "--group is for q8 and q4");
+    check_error(convert("quantize -m %s -t f16 --group 32 -o %s", in, out), 2, "groups are for q8 and q4");
     check_error(convert("quantize -m no-such-dir -t f16 -o %s", fresh("q-none")), 1, "no-such-dir");
     CHECK(!tn_file_exists(test_path("q-none")));
     write_text(in, "config.json", "[1]");
@@ -305,11 +305,13 @@ static void quantize_to_integers(void) {
     snprintf(line, sizeof line, "%s/qwen info -m %s", BUILD_DIR, q8);
     CHECK_INT(test_shell(line, info, sizeof info, NULL, 0), 0);
     CHECK_HAS(info, "F32 ");
-    CHECK_HAS(info, " in groups of 32\n");
-    CHECK_HAS(info, ", Q8 ");
+    CHECK_HAS(info, " % in groups of 32, Q8 ");
+    CHECK_HAS(info, " % in groups of 64\n");
     snprintf(line, sizeof line, "%s/qwen info -m %s", BUILD_DIR, q4);
     CHECK_INT(test_shell(line, info, sizeof info, NULL, 0), 0);
-    CHECK_HAS(info, " in groups of 64\n");
+    CHECK_HAS(info, ", Q8 ");
+    CHECK_HAS(info, " % in groups of 32, Q4 ");
+    CHECK_HAS(info, " % in groups of 64\n");
     check_error(convert("quantize -m %s -t f32 -o %s", q8, fresh("q-twice")), 1, "is quantised already");
 }
 
@@ -319,7 +321,9 @@ static void quantize_to_shards(void) {
     tn_safetensors *a, *b;
     CHECK_INT(convert("gguf " GOLDEN "qwen2-tiny.gguf -o %s", f32), 0);
     CHECK_INT(convert("quantize -m %s -t q8 -o %s", f32, one), 0);
-    convert_opts o = {.type = {.bits = 8, .head_bits = 8, .group = 32}, .threads = 1, .shard_bytes = 3000};
+    convert_opts o = {.type = {.bits = 8, .head_bits = 8, .group = 64, .head_group = 32},
+                      .threads = 1,
+                      .shard_bytes = 3000};
     tn_err e = {0};
     if (!CHECK_INT(convert_weights(f32, many, &o, &e), TN_OK)) puts(e.msg);
     CHECK(!has(many, "model.safetensors") && has(many, "model.safetensors.index.json"));

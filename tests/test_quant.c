@@ -12,9 +12,10 @@ enum { MAX_ROWS = 70, MAX_COLS = 700, MAX_N = 40 };
 /* A quantised matrix with values of our choosing, and the values themselves. */
 typedef struct {
     tn_mat mat;
-    int w[MAX_ROWS][MAX_COLS]; /* the integers */
+    int w[MAX_ROWS][MAX_COLS]; /* the integers, times their steps with 4 bits */
     unsigned char data[(MAX_ROWS + 16) * (MAX_COLS + 32)];
     unsigned char scales[(MAX_ROWS + 16) * (MAX_COLS / 32 + 1) * 2];
+    int8_t steps[(MAX_ROWS + 16) * (MAX_COLS / 32 + 1)];
 } matrix;
 
 static size_t pad(size_t k) {
@@ -27,11 +28,13 @@ static double scale_of(const matrix *m, size_t row, size_t k) {
     return (double)tn_bf16_to_f32(tn_load_u16(m->scales + 2 * at));
 }
 
-/* Fills m with random integers, or with the largest ones when `extreme`. */
+/* Fills m with random integers and steps, or with the largest ones when `extreme`. */
 static void make(matrix *m, int bits, size_t rows, size_t cols, size_t group, int extreme, tn_rng *r) {
     const size_t kpad = pad(cols), groups = (kpad + group - 1) / group, blocks = (rows + 15) / 16;
     const int half = bits == 8 ? 128 : 8;
-    m->mat = (tn_mat){m->data, TN_U8, rows, cols, bits, group, m->scales};
+    m->mat = (tn_mat){m->data, TN_U8, rows, cols, bits, group, m->scales, bits == 4 ? m->steps : NULL};
+    for (size_t i = 0; i < blocks * kpad / 32 * 16; i++)
+        m->steps[i] = (int8_t)(extreme ? (i % 4 < 2 ? -15 : 15) : (int)tn_rng_below(r, 31) - 15);
     memset(m->data, bits == 8 ? 128 : 0x88, sizeof m->data);
     for (size_t i = 0; i < blocks * groups * 16; i++)
         tn_store_u16(m->scales + 2 * i, tn_f32_to_bf16(0.01f + 0.05f * tn_rng_uniform(r)));
@@ -39,7 +42,7 @@ static void make(matrix *m, int bits, size_t rows, size_t cols, size_t group, in
         for (size_t k = 0; k < cols; k++) {
             const int v =
                 extreme ? (j % 2 ? -half : half - 1) : (int)tn_rng_below(r, 2 * (uint64_t)half) - half;
-            m->w[j][k] = v;
+            m->w[j][k] = bits == 8 ? v : v * m->steps[(j / 16 * (kpad / 32) + k / 32) * 16 + j % 16];
             unsigned char *block = m->data + j / 16 * (16 * kpad * (size_t)bits / 8);
             unsigned char *at = block + j % 16 * 4 + (bits == 8 ? k / 4 : k / 8) * 64 + k % 4;
             if (bits == 8)
@@ -120,7 +123,7 @@ static void quantizing(void) {
     static float x[MAX_COLS];
     static int8_t q[MAX_COLS + 32], want_q[MAX_COLS + 32];
     float scale[MAX_COLS / 32 + 1], want_scale[MAX_COLS / 32 + 1];
-    int32_t sum[MAX_COLS / 32 + 1], want_sum[MAX_COLS / 32 + 1];
+    int32_t sum[MAX_COLS / 32 + 2], want_sum[MAX_COLS / 32 + 2];
     const tn_kernels *t, *scalar = tn_kernels_select("scalar");
     tn_rng r = tn_rng_seed(8);
     for (size_t k = 1; k <= MAX_COLS; k += k < 70 ? 1 : 37)
@@ -133,12 +136,18 @@ static void quantizing(void) {
                 for (size_t i = 0; i < k; i++) x[i] *= 1e-38f;
             scalar->quantize(want_q, want_scale, want_sum, x, k, group);
             if (k % 7 == 0) CHECK(isnan(want_scale[groups - 1]));
+            for (size_t part = 0; part < pad(k) / 32; part++) {
+                int32_t all = 0;
+                for (size_t c = 32 * part; c < 32 * part + 32; c++) all += want_q[c];
+                CHECK_INT(want_sum[part], all);
+            }
             for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++) {
                 memset(q, 99, sizeof q);
+                sum[pad(k) / 32] = 99;
                 t->quantize(q, scale, sum, x, k, group);
                 CHECK(memcmp(q, want_q, pad(k)) == 0 && q[pad(k)] == 99);
                 CHECK(memcmp(scale, want_scale, groups * sizeof *scale) == 0);
-                CHECK(memcmp(sum, want_sum, groups * sizeof *sum) == 0);
+                CHECK(memcmp(sum, want_sum, pad(k) / 32 * sizeof *sum) == 0 && sum[pad(k) / 32] == 99);
             }
         }
 }
