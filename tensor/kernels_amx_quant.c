@@ -7,12 +7,13 @@
  * time, is the B that the instruction wants. Two ways:
  *
  * Short groups. The offset of w is taken off beforehand, and integers of 4 bits are multiplied with their
- * steps, in a panel of CHUNK columns that stays in L1 for all rows of x, so that a group costs no more than
- * its products and, for each row of x, one multiply-add of 16 totals:
+ * steps, in panels of CHUNK columns that stay in L1 for all rows of x, so that a group costs no more than its
+ * products and, for each row of x, one multiply-add of 16 totals:
  *
- *     for each ROWS rows of x, for each block, for each chunk of it
+ *     for each ROWS rows of x, for each BLOCKS blocks, for each chunk of them
  *       unpack the chunk
- *       for each 16 rows of x:  total [16, 16] += float(C) * (x scale * w scale)      for each group
+ *       for each 16 rows of x, which come from L2 once, for each block
+ *         total [16, 16] += float(C) * (x scale * w scale)      for each group
  *
  * Long groups (8 bits). What is done once for a group costs next to nothing, so w is used as it is stored;
  * two blocks at a time, which stay in L1 while all rows of x pass by.
@@ -27,6 +28,7 @@ enum {
     STEP = 64,   /* columns of whole tiles; tiles 6 and 7 are half as deep, for a last TN_Q_PAD */
     CHUNK = 512, /* columns of a panel */
     ROWS = 256,  /* of x that share it */
+    BLOCKS = 4,  /* whose panels share the rows of x */
     LONG = 128,  /* columns of a group from which on 8 bits are used as they are stored */
     SUMS = TILE_BYTES / (int)sizeof(int32_t)
 };
@@ -185,34 +187,46 @@ static void ask(const unsigned char *next, size_t bytes, size_t i, size_t n) {
         _mm_prefetch((const char *)next + line * TILE_ROW_BYTES, _MM_HINT_T1);
 }
 
-/* Rows i0 … i1-1 of x, at most ROWS, and block b. y is touched once: its rows lie far apart. */
-static void short_groups_of(const product *p, size_t i0, size_t i1, size_t b) {
+/* The columns of a chunk of block b, from `begin` on, into its panel. */
+static void unpack(int8_t *panel, const product *p, size_t b, size_t begin, size_t columns) {
+    const unsigned char *w = p->data + b * p->block_bytes + begin * 2 * (size_t)p->bits;
+    if (p->bits == 8)
+        unpack8(panel, w, columns);
+    else
+        unpack4(panel, w, p->steps + b * p->step_bytes + begin / TN_Q_PAD * TN_Q_ROWS, columns);
+}
+
+/* Rows i0 … i1-1 of x, at most ROWS, and `blocks` blocks from b, at most BLOCKS. y is touched once: its rows
+ * lie far apart. */
+static void short_groups_of(const product *p, size_t i0, size_t i1, size_t b, size_t blocks) {
     const tn_qrows *x = p->x;
     const size_t step = CHUNK / x->group;
-    const __mmask16 mask = columns_of(p, b);
-    _Alignas(64) int8_t panel[CHUNK * TN_Q_ROWS];
-    floats totals[ROWS];
+    _Alignas(64) int8_t panel[BLOCKS][CHUNK * TN_Q_ROWS];
+    floats totals[BLOCKS][ROWS];
     for (size_t g = 0; g < x->groups; g += step) {
         const size_t g1 = min_size(g + step, x->groups), begin = g * x->group;
-        const size_t columns = min_size(g1 * x->group, x->kpad) - begin,
-                     bytes = columns * 2 * (size_t)p->bits;
-        const unsigned char *w = p->data + b * p->block_bytes + begin * 2 * (size_t)p->bits;
-        if (p->bits == 8)
-            unpack8(panel, w, columns);
-        else
-            unpack4(panel, w, p->steps + b * p->step_bytes + begin / TN_Q_PAD * TN_Q_ROWS, columns);
-        for (size_t i = i0; i < i1; i += TILE_ROWS) {
-            ask(w + bytes, bytes, i - i0, i1 - i0);
-            add_groups(p, totals + (i - i0), i, b, g, g1, panel);
-        }
+        const size_t end = min_size(g1 * x->group, x->kpad);
+        const size_t bytes = (end - begin) * 2 * (size_t)p->bits;
+        const size_t ahead = end < x->kpad ? end * 2 * (size_t)p->bits : blocks * p->block_bytes;
+        for (size_t c = 0; c < blocks; c++) unpack(panel[c], p, b + c, begin, end - begin);
+        for (size_t i = i0; i < i1; i += TILE_ROWS)
+            for (size_t c = 0; c < blocks; c++) {
+                ask(p->data + (b + c) * p->block_bytes + ahead, bytes, i - i0, i1 - i0);
+                add_groups(p, totals[c] + (i - i0), i, b + c, g, g1, panel[c]);
+            }
     }
-    for (size_t i = i0; i < i1; i++)
-        _mm512_mask_storeu_ps(p->y + i * p->ldy + b * TN_Q_ROWS, mask, totals[i - i0]);
+    for (size_t c = 0; c < blocks; c++) {
+        const __mmask16 mask = columns_of(p, b + c);
+        for (size_t i = i0; i < i1; i++)
+            _mm512_mask_storeu_ps(p->y + i * p->ldy + (b + c) * TN_Q_ROWS, mask, totals[c][i - i0]);
+    }
 }
 
 static void short_groups(const product *p) {
+    const size_t blocks = (p->m + TN_Q_ROWS - 1) / TN_Q_ROWS;
     for (size_t i = 0; i < p->n; i += ROWS)
-        for (size_t b = 0; b * TN_Q_ROWS < p->m; b++) short_groups_of(p, i, min_size(i + ROWS, p->n), b);
+        for (size_t b = 0; b < blocks; b += BLOCKS)
+            short_groups_of(p, i, min_size(i + ROWS, p->n), b, min_size(BLOCKS, blocks - b));
 }
 
 /* ---- Long groups of 8 bits ---- */
