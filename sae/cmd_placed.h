@@ -15,7 +15,7 @@ typedef struct {
 #define ENCODER_OPTION(type)                                                                                 \
     {                                                                                                        \
         "--encoder", NULL, CLI_STRING, &(type), "TYPE",                                                      \
-            "SAE's encoder in f32 (default), screen (as f32, found in 8 bits), bf16 or q8", 0                \
+            "SAE's encoder in f32 (default), screen (as f32, found with a small copy), bf16 or q8", 0        \
     }
 
 /* Opens the SAE of `dir`, its encoder as `encoder` ("f32", "screen", "bf16", "q8"; NULL: "f32"), and finds

@@ -277,7 +277,7 @@ int cmd_train(int argc, char **argv) {
          "continue from the checkpoint in DIR (see --checkpoint-every)", 0},
         {"--seed", NULL, CLI_U64, &t->seed, "N", "of the start, the split and the shuffling (42)", 0},
         {"--screen", NULL, CLI_STRING, &a.screen, "MODE",
-         "find active latents in 8 bits, which changes no bit: auto (where it is faster), on or off", 0},
+         "find active latents with a small copy, which changes no bit: auto (if faster), on or off", 0},
         {"--threads", NULL, CLI_INT, &a.threads, "N", "0 = one per core", 0},
         {0}};
     int n_positional = 0,

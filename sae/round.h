@@ -6,7 +6,7 @@
 
 #include "sae/sae.h"
 
-/* Makes sae_encode read W_enc as `type`: "f32" (as it is), "screen" (an 8-bit copy finds which latents have
+/* Makes sae_encode read W_enc as `type`: "f32" (as it is), "screen" (a small copy finds which latents have
  * to be computed in F32: the same bits as f32), "bf16" or "q8" (8 bits in groups, activations too). The copy
  * is made on `threads` threads, belongs to s and follows no later change of w_enc. TN_EARG for another type,
  * TN_ENOMEM. */

@@ -9,18 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROWS = 512 /* of a block */ };
+enum {
+    MOST_ROWS = 512, /* of a block */
+    FEW_ROWS = 16,
+    FORMS = 2
+};
 
 /* The one allocation behind sae_model.screened. */
 struct sae_screened {
-    sae_screen copy;
-    float *bar, *scale; /* [F] of the search */
+    sae_screen copy[FORMS]; /* by form: 8 bits for a few rows, which wait for the bytes; the best for many */
+    float *bar, *scale;     /* [F] of the search */
 };
 
 typedef struct {
     const sae_model *s;
     const struct sae_screened *made;
-    const tn_kernels *k;
     const sae_screen_room *room; /* [threads] */
 } copy_job;
 
@@ -36,15 +39,21 @@ static void copy_rows(void *ctx, size_t worker, size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
         job->made->bar[i] = bar_of(job->s, i);
         job->made->scale[i] = 1 - 0x1p-20f;
-        sae_screen_copy(&job->made->copy, job->k, i, job->s->w_enc + i * job->made->copy.w.cols,
-                        &job->room[worker]);
+        for (int form = 0; form < FORMS; form++)
+            if (job->made->copy[form].k)
+                sae_screen_copy(&job->made->copy[form], i, job->s->w_enc + i * (size_t)job->s->cfg.d_in,
+                                &job->room[worker]);
     }
 }
 
 static void take(struct sae_screened **made, struct sae_screened *own, sae_screen_room *room, int threads,
                  tn_arena *a, size_t f, size_t d) {
     *made = tn_arena_take(a, 1, sizeof **made);
-    sae_screen_take(&own->copy, a, f, d);
+    const tn_kernels *k = tn_kernels_select(NULL);
+    sae_screen_take(&own->copy[SAE_IN_8_BITS], a, k, SAE_IN_8_BITS, f, d);
+    own->copy[SAE_IN_BF16].k = NULL;
+    if (sae_screen_form_for(k) == SAE_IN_BF16)
+        sae_screen_take(&own->copy[SAE_IN_BF16], a, k, SAE_IN_BF16, f, d);
     own->bar = tn_arena_take(a, f, sizeof *own->bar);
     own->scale = tn_arena_take(a, f, sizeof *own->scale);
     for (int w = 0; w < threads; w++) sae_screen_take_room(&room[w], a, d);
@@ -60,13 +69,13 @@ int sae_screen_encoder(sae_model *s, int threads, tn_err *e) {
     if (room && !a.failed) s->rounded = calloc(bytes, 1);
     if (!s->rounded) {
         free(room);
-        return tn_fail(e, TN_ENOMEM, "no memory for the encoder in 8 bits");
+        return tn_fail(e, TN_ENOMEM, "no memory for the small copy of the encoder");
     }
     a = tn_arena_on(s->rounded, bytes);
     take(&made, &own, room, threads, &a, f, d);
     *made = own;
     s->screened = made;
-    copy_job job = {s, made, tn_kernels_select(NULL), room};
+    copy_job job = {s, made, room};
     tn_parallel_for_workers(f, TN_Q_ROWS, threads, copy_rows, &job);
     free(room);
     return TN_OK;
@@ -81,11 +90,17 @@ typedef struct {
     size_t row_bytes;
 } encode_room;
 
+/* Which copy serves n rows. */
+static const sae_screen *copy_for(const sae_model *s, size_t n) {
+    const sae_screen *many = &s->screened->copy[SAE_IN_BF16];
+    return n > FEW_ROWS && many->k ? many : &s->screened->copy[SAE_IN_8_BITS];
+}
+
 static encode_room carve(const sae_model *s, size_t n, tn_arena *a) {
     const sae_arch *arch = sae_arch_of(s->cfg.architecture);
     encode_room r = {.row_bytes = arch->scratch ? arch->scratch(&s->cfg) : 0};
     sae_search_take(&r.search, a, n, (size_t)s->cfg.d_in, (size_t)s->cfg.d_sae / SAE_TOO_MANY + SAE_CHUNK,
-                    s->cfg.architecture == SAE_TOPK ? (size_t)s->cfg.k : 0, 1);
+                    s->cfg.architecture == SAE_TOPK ? (size_t)s->cfg.k : 0, copy_for(s, n));
     r.row = tn_arena_take(a, n, r.row_bytes);
     return r;
 }
@@ -172,7 +187,7 @@ void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t 
                               .w_enc = s->w_enc,
                               .d = (size_t)s->cfg.d_in,
                               .f = (size_t)s->cfg.d_sae,
-                              .screen = &made->copy,
+                              .screen = copy_for(s, n),
                               .screened = 1,
                               .bar = made->bar,
                               .scale = made->scale,

@@ -4,8 +4,9 @@
 
 #include "sae/sae.h"
 
-/* From now on sae_encode of s screens with a copy of W_enc in 8 bits. The copy is made on `threads` threads,
- * belongs to s and follows no later change of the parameters. */
+/* From now on sae_encode of s screens with a copy of W_enc in 8 bits, and one in BF16 where the
+ * processor has tiles. The copies are made on `threads` threads,
+ * belong to s and follow no later change of the parameters. */
 int sae_screen_encoder(sae_model *s, int threads, tn_err *e);
 
 /* What sae_encode does for such a model, for centred rows x [n, D]: only latents that may fire are computed

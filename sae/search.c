@@ -6,7 +6,7 @@
 enum { GROUP = 64 /* latents computed together */ };
 
 void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,
-                     int screened) {
+                     const sae_screen *screen) {
     size_t found = 0, picks = 0;
     if (tn_mul_size(rows, most, &found) || tn_mul_size(rows, ranks, &picks)) a->failed = 1;
     *room = (sae_search_room){.most = most};
@@ -18,7 +18,7 @@ void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, 
     room->floor = tn_arena_take(a, rows, sizeof *room->floor);
     room->held = tn_arena_take(a, rows, sizeof *room->held);
     room->heap = tn_arena_take(a, picks, sizeof *room->heap);
-    if (screened) sae_screen_take_rows(&room->rows, a, rows, d);
+    if (screen) sae_screen_take_rows(&room->rows, a, screen->form, rows, d);
 }
 
 sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s, size_t r) {
@@ -31,11 +31,7 @@ sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s
     part.floor += r;
     part.held += r;
     part.heap += r * s->ranks;
-    part.rows.a += r;
-    part.rows.b += r;
-    part.rows.q.q += r * room->rows.q.kpad;
-    part.rows.q.scale += r * room->rows.q.groups;
-    part.rows.q.sum += r * (room->rows.q.kpad / TN_Q_PAD);
+    part.rows = sae_screen_rows_from(&room->rows, r);
     return part;
 }
 
@@ -78,13 +74,12 @@ static int find_all(const sae_search *s, sae_search_room *room, const float *x, 
     for (size_t r = 0; r < n; r++) {
         room->n_found[r] = room->held[r] = 0;
         room->floor[r] = s->floor;
-        if (s->screened) sae_screen_row(&room->rows, s->k, r, x + r * s->d, s->d);
+        if (s->screened) sae_screen_row(s->screen, &room->rows, r, x + r * s->d);
     }
-    room->rows.q.n = n;
     for (size_t i0 = 0; i0 < s->f; i0 += SAE_CHUNK) {
         size_t m = s->f - i0 < SAE_CHUNK ? s->f - i0 : SAE_CHUNK;
         if (s->screened)
-            s->k->matmul_q8(room->scores, SAE_CHUNK, &room->rows.q, &s->screen->w, i0, m);
+            sae_screen_product(s->screen, room->scores, SAE_CHUNK, &room->rows, n, i0, m);
         else
             s->k->matmul_f32(room->scores, SAE_CHUNK, x, s->d, s->w_enc + i0 * s->d, s->d, n, m, s->d,
                              room->panels);

@@ -27,7 +27,7 @@ typedef struct {
     const float *w_enc; /* [F, D] */
     size_t d, f;
     const sae_screen *screen; /* its norm and loss are looked at in any case, and may be zeros */
-    int screened;             /* 1: scores in 8 bits */
+    int screened;             /* 1: scores with its copy */
     const float *bar, *scale; /* [F] */
     float floor;              /* where each row's begins */
     size_t ranks;             /* k, or 0: rows have none */
@@ -54,8 +54,9 @@ typedef struct {
  * in SAE_TOO_MANY has to be computed: there the dense encoder is faster. */
 enum { SAE_CHUNK = 192, SAE_TOO_MANY = 8 };
 
+/* `screen`: the copy that will be used, or NULL. */
 void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,
-                     int screened);
+                     const sae_screen *screen);
 /* The part of a room that begins with row r. */
 sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s, size_t r);
 

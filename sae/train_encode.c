@@ -1,7 +1,7 @@
 /* The encoder of a training step: which latents are listed on which row, for all rows.
  *
- * The search (search.h) finds what may be listed, in 8 bits or densely, and its products in F32; then the
- * architecture decides about each, so that the results are the same bits with screening and without.
+ * The search (search.h) finds what may be listed, with the small copy or densely, and its products in F32;
+ * then the architecture decides about each, so that the results are the same bits with screening and without.
  *
  *     ReLU, JumpReLU, Gated     floor = 0
  *     BatchTopK, Matryoshka     floor = a guess at the least value kept of the whole batch
@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    MOST_ROWS = 256,    /* of a block: in 8 bits, and with its scores, it stays in the second-level cache */
+    MOST_ROWS = 256,    /* of a block: its copy, with its scores, stays in the second-level cache */
     DENSE_STEPS = 31,   /* after screening has given up, before it is tried again */
     GUESSED_FROM = 64,  /* rows */
     MARGIN_PERCENT = 80 /* of the least value kept on those rows */
@@ -41,7 +41,7 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
     t->screening = t->opts.screen == SAE_SCREEN_ON ||
                    (t->opts.screen == SAE_SCREEN_AUTO && strcmp(t->ex.k->name, "scalar") != 0);
     if (t->screening) {
-        sae_screen_take(&t->screen, a, f, d);
+        sae_screen_take(&t->screen, a, t->ex.k, sae_screen_form_for(t->ex.k), f, d);
     } else {
         t->screen.norm = tn_arena_take(a, f, sizeof *t->screen.norm); /* zeros */
         t->screen.loss = tn_arena_take(a, f, sizeof *t->screen.loss);
@@ -49,18 +49,19 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
     t->room = tn_arena_take(a, threads, sizeof *t->room);
     for (size_t w = 0; w < threads; w++) {
         sae_encode_room r = {.given_up = 0};
-        sae_search_take(&r.search, a, rows, d, f, t->arch->per_row ? (size_t)t->opts.k : 0, t->screening);
+        sae_search_take(&r.search, a, rows, d, f, t->arch->per_row ? (size_t)t->opts.k : 0,
+                        t->screening ? &t->screen : NULL);
         r.search.panels = tn_arena_take(a, TN_MATMUL_ROOM, sizeof *r.search.panels);
         if (t->screening) sae_screen_take_room(&r.copy, a, d);
         if (a->base && !a->failed) t->room[w] = r;
     }
 }
 
-/* ---- Before the rows: weights, bars and the 8-bit copy ---- */
+/* ---- Before the rows: weights, bars and the small copy ---- */
 
 void sae_train_copy(sae_trainer *t, size_t worker, size_t i) {
     const sae_model *s = t->model;
-    sae_screen_copy(&t->screen, t->ex.k, i, s->w_enc + i * (size_t)s->cfg.d_in, &t->room[worker].copy);
+    sae_screen_copy(&t->screen, i, s->w_enc + i * (size_t)s->cfg.d_in, &t->room[worker].copy);
 }
 
 static void prepare_latents(void *ctx, size_t worker, size_t begin, size_t end) {

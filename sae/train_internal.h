@@ -127,7 +127,7 @@ struct sae_trainer {
 
     /* The encoder. */
     sae_screen screen;     /* without screening only its norm and loss, all 0 */
-    int screening;         /* 1: there is an 8-bit copy */
+    int screening;         /* 1: there is a small copy */
     int copied;            /* 1: … of the encoder as it is */
     int dense_steps;       /* steps to go without it */
     float *bar;            /* [F] sae_train_arch.bar */
@@ -174,7 +174,7 @@ static inline int sae_train_touched(const sae_trainer *t, size_t i) {
 /* train_encode.c: x -> the rows' lists; takes its memory from the arena. */
 void sae_train_take_encoder(sae_trainer *t, tn_arena *a);
 void sae_train_encode(sae_trainer *t);
-/* … row i of W_enc into the 8-bit copy, by thread `worker`. */
+/* … row i of W_enc into the small copy, by thread `worker`. */
 void sae_train_copy(sae_trainer *t, size_t worker, size_t i);
 /* train_forward.c: x [n, D] -> the active lists, err = x̂ - x, and the metrics at coefficient l1. */
 void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_metrics *m);

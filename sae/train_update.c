@@ -13,7 +13,7 @@ typedef struct {
     sae_trainer *t;
     float lr, c1, c2; /* c = 1 - beta^t */
     float scale;      /* of the gradient: below 1 when clipped */
-    int copy;         /* 1: the next step will look for an 8-bit copy of the encoder */
+    int copy;         /* 1: the next step will look for a small copy of the encoder */
 } update_job;
 
 /* One array of n parameters. */

@@ -79,6 +79,7 @@ typedef struct {
     size_t n, k;
 } tn_split;
 
+enum { TN_PAIR_PAD = 32 /* columns of whole tiles in matmul_pairs */ };
 enum { TN_SPLIT_GROUP = 16, TN_SPLIT_COLS = 32, TN_SPLIT_PARTS = 3 };
 
 /* A bar that numbers may reach, one for each: c * r[i] + s[i], less the slack a * p[i] + b * q[i]. */
@@ -112,6 +113,17 @@ typedef struct {
     void (*split)(const tn_split *s, const float *x, size_t ldx, size_t g);
     void (*matmul_split)(float *y, size_t ldy, const tn_split *s, const void *w, size_t ldw, size_t m,
                          float *room);
+
+    /* Products of rows rounded to BF16, for processors that multiply BF16 much faster than F32; both NULL
+     * where there is no such way. round_pairs: the BF16 nearest to x [k], two columns at a time `stride`
+     * bytes apart, zeros up to a multiple of TN_PAIR_PAD; a NaN may become a number, and below 2^-126 a
+     * number may count as 0. Returns sum_k (x - rounded)^2, added in 16 lanes. matmul_pairs: y[i*ldy + j] =
+     * sum_k x[i][k] w[j][k] of such rows: x [n, kpad] with a stride of 4, w [ceil(m/16), kpad/2, 16, 2] with
+     * one of 64. Writes all of the last 16 columns of y. What a product loses is at most (k/32 + 24) 2^-24 of
+     * it, and 2^-126 where it passes by a number below that. Serial. */
+    float (*round_pairs)(unsigned char *to, size_t stride, const float *x, size_t k);
+    void (*matmul_pairs)(float *y, size_t ldy, const unsigned char *x, size_t n, const unsigned char *w,
+                         size_t m, size_t k);
 
     /* One row of tn_qrows: scale[g] = max |x| / 127 over the group and q = x * (127 / max), rounded to
      * nearest, ties to even; sum [kpad/32]. A group whose max is below 1e-30 is all zeros; one that is not

@@ -56,13 +56,6 @@ static unsigned char *group_of(const tn_split *x, size_t g) {
     return x->tiles + g * steps_of(x->k) * step_bytes(x->n);
 }
 
-/* The upper halves of 2 x 16 floats: 32 BF16, rounded toward zero. */
-TN_INLINE __m512i upper_halves(__m512 first, __m512 second) {
-    const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31,
-                                         29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    return _mm512_permutex2var_epi16(_mm512_castps_si512(first), odd, _mm512_castps_si512(second));
-}
-
 /* What the upper half leaves of x; nothing of an infinity. */
 TN_INLINE __m512 remainder_of(__m512 x) {
     const __m512 upper =

@@ -240,6 +240,8 @@ const tn_kernels *tn_tier_amx(void) {
                                      .split = tn_amx_split,
                                      .matmul_split = tn_amx_matmul_split,
                                      .tile_rounds = tn_amx_tile_rounds,
+                                     .round_pairs = tn_amx_round_pairs,
+                                     .matmul_pairs = tn_amx_matmul_pairs,
                                      .quantize = tn_avx512_quantize,
                                      .matmul_q8 = tn_amx_matmul_q8,
                                      .matmul_q4 = tn_amx_matmul_q4};

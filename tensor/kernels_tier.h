@@ -123,6 +123,11 @@ void tn_amx_tile_rounds(size_t rounds);
 void tn_amx_matmul_q8(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 void tn_amx_matmul_q4(float *y, size_t ldy, const tn_qrows *x, const tn_mat *w, size_t j0, size_t m);
 
+/* kernels_amx_pairs.c */
+float tn_amx_round_pairs(unsigned char *to, size_t stride, const float *x, size_t k);
+void tn_amx_matmul_pairs(float *y, size_t ldy, const unsigned char *x, size_t n, const unsigned char *w,
+                         size_t m, size_t k);
+
 /* The tables. All but the first are NULL where the compiler was not told to use the instruction set; whether
  * the processor has it is for cpu.c to find out. */
 const tn_kernels *tn_tier_scalar(void);

@@ -49,6 +49,13 @@ static inline void configure_tiles(const tile_shapes *shapes) {
     _tile_loadconfig(shapes);
 }
 
+/* The upper halves of 2 x 16 floats: 32 BF16, rounded toward zero. */
+TN_INLINE __m512i upper_halves(__m512 first, __m512 second) {
+    const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31,
+                                         29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    return _mm512_permutex2var_epi16(_mm512_castps_si512(first), odd, _mm512_castps_si512(second));
+}
+
 /* r[i] lane j <-> r[j] lane i: pairs, then fours, then quarters of registers change places. */
 TN_INLINE void transpose16(__m512i r[16]) {
     __m512i t[16];

@@ -1,4 +1,4 @@
-/* Integer screening: the bound holds, and training with it gives the bits of training without it. */
+/* Screening: the bound holds, and training with it gives the bits of training without it. */
 #include "sae/round.h"
 #include "sae/train_internal.h"
 #include "tests/test.h"
@@ -45,46 +45,60 @@ static void fill(kind which, float *x, float *w) {
     for (int b = 0; b < N && which == ZEROS; b += 3) memset(x + b * D, 0, D * sizeof *x);
 }
 
-/* |p - y| <= a |w| + b |w - w~|, in every tier. */
-static void bound_holds(void) {
-    float *x = malloc((N + F) * D * sizeof *x), *w = x + N * D, *y = malloc(2 * N * F * sizeof *y),
-          *p = y + N * F;
+/* |p - y| <= a |w| + b |w - w~|, in one tier and form. */
+static void check_bound(const tn_kernels *k, sae_screen_form form) {
+    enum { LDY = (F + TN_Q_ROWS - 1) / TN_Q_ROWS * TN_Q_ROWS };
+    float *x = malloc((N + F) * D * sizeof *x), *w = x + N * D, *y = malloc(2 * N * LDY * sizeof *y),
+          *p = y + N * LDY;
     size_t size = 1 << 20;
     void *memory = malloc(size);
-    for (int tier = 0; tn_kernels_at(tier); tier++) {
-        const tn_kernels *k = tn_kernels_at(tier);
-        for (kind which = RANDOM; which < LARGE; which++) {
-            sae_screen s;
-            sae_screen_rows rows;
-            sae_screen_room room;
-            tn_arena a = tn_arena_on(memory, size);
-            sae_screen_take(&s, &a, F, D);
-            sae_screen_take_rows(&rows, &a, N, D);
-            sae_screen_take_room(&room, &a, D);
-            CHECK(!a.failed);
-            fill(which, x, w);
-            for (size_t i = 0; i < F; i++) sae_screen_copy(&s, k, i, w + i * D, &room);
-            for (size_t b = 0; b < N; b++) sae_screen_row(&rows, k, b, x + b * D, D);
-            k->matmul_q8(y, F, &rows.q, &s.w, 0, F);
-            k->matmul_f32(p, F, x, D, w, D, N, F, D, NULL);
-            double worst = 0, widest = 0;
-            for (size_t b = 0; b < N; b++)
-                for (size_t i = 0; i < F; i++) {
-                    double bound =
-                        (double)rows.a[b] * (double)s.norm[i] + (double)rows.b[b] * (double)s.loss[i];
-                    double off = fabs((double)p[b * F + i] - (double)y[b * F + i]);
-                    worst = fmax(worst, off / bound);
-                    widest = fmax(widest, bound / ((double)rows.b[b] * (double)s.norm[i]));
-                }
-            CHECK(worst <= 1);
-            if (which != RANDOM) continue;
-            CHECK(worst > 0.05);  /* it is no wild guess … */
-            CHECK(widest < 0.05); /* … and tells latents apart */
+    for (kind which = RANDOM; which < LARGE; which++) {
+        sae_screen s;
+        sae_screen_rows rows;
+        sae_screen_room room;
+        tn_arena a = tn_arena_on(memory, size);
+        sae_screen_take(&s, &a, k, form, F, D);
+        sae_screen_take_rows(&rows, &a, form, N, D);
+        sae_screen_take_room(&room, &a, D);
+        CHECK(!a.failed);
+        fill(which, x, w);
+        for (size_t i = 0; i < F; i++) sae_screen_copy(&s, i, w + i * D, &room);
+        for (size_t b = 0; b < N; b++) sae_screen_row(&s, &rows, b, x + b * D);
+        sae_screen_product(&s, y, LDY, &rows, N, 0, F);
+        k->matmul_f32(p, LDY, x, D, w, D, N, F, D, NULL);
+        double worst = 0, widest = 0;
+        for (size_t b = 0; b < N; b++)
+            for (size_t i = 0; i < F; i++) {
+                double bound = (double)rows.a[b] * (double)s.norm[i] + (double)rows.b[b] * (double)s.loss[i];
+                double off = fabs((double)p[b * LDY + i] - (double)y[b * LDY + i]);
+                worst = fmax(worst, off / bound);
+                widest = fmax(widest, bound / ((double)rows.b[b] * (double)s.norm[i]));
+            }
+        CHECK(worst <= 1);
+        if (which != RANDOM) continue;
+        CHECK(worst > 0.05);                                 /* it is no wild guess … */
+        CHECK(widest < (form == SAE_IN_BF16 ? 0.01 : 0.05)); /* … and tells latents apart */
+        /* a row has the same bits among few and among many */
+        for (size_t n = 1; n < N; n = 2 * n + 1) {
+            sae_screen_rows last = sae_screen_rows_from(&rows, N - n);
+            sae_screen_product(&s, p, LDY, &last, n, TN_Q_ROWS, F - TN_Q_ROWS);
+            for (size_t b = 0; b < n; b++)
+                CHECK(memcmp(p + b * LDY, y + (N - n + b) * LDY + TN_Q_ROWS, (F - TN_Q_ROWS) * sizeof *p) ==
+                      0);
         }
     }
     free(memory);
     free(y);
     free(x);
+}
+
+static void bound_holds(void) {
+    for (int tier = 0; tn_kernels_at(tier); tier++) {
+        const tn_kernels *k = tn_kernels_at(tier);
+        CHECK((k->round_pairs == NULL) == (k->matmul_pairs == NULL));
+        check_bound(k, SAE_IN_8_BITS);
+        if (sae_screen_form_for(k) == SAE_IN_BF16) check_bound(k, SAE_IN_BF16);
+    }
 }
 
 typedef struct {
