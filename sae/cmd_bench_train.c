@@ -3,6 +3,7 @@
  * The SAE is at its random start, so that a few steps are enough: what a step costs depends on its sizes, on
  * how many latents fire and on the rows. --start-bias sets how many fire where nothing else does.
  */
+#include "sae/active.h"
 #include "sae/acts.h"
 #include "sae/commands.h"
 #include "sae/round.h"
@@ -88,25 +89,26 @@ static int train(job *j, const sae_train_opts *o, tn_err *e) {
 
 /* The batch encoded and decoded. */
 static int encode(job *j, tn_err *e) {
-    size_t f = (size_t)j->model.cfg.d_sae, n = (size_t)j->batch, cells = 0, active = 0;
+    size_t n = (size_t)j->batch, fired = 0;
+    sae_active active = {0};
     int code = sae_round_encoder(&j->model, j->encoder, j->exec.threads, e);
     if (code) return code;
-    size_t bytes = sae_encode_scratch(&j->model, j->batch);
+    size_t bytes = sae_encode_active_scratch(&j->model, j->batch);
     void *scratch = bytes ? malloc(bytes) : NULL;
-    float *z = tn_mul_size(n, f * sizeof *z, &cells) ? NULL : malloc(cells);
     float *xhat = malloc(n * (size_t)j->rows.d * sizeof *xhat);
-    if (!scratch || !z || !xhat) code = tn_fail(e, TN_ENOMEM, "no memory for %d rows", j->batch);
+    code = sae_active_new(&active, &j->model, j->batch, e);
+    if (!code && (!scratch || !xhat)) code = tn_fail(e, TN_ENOMEM, "no memory for %d rows", j->batch);
     for (int i = 0; i <= j->steps && !code; i++) {
         gather(j, i);
         double start = tn_now();
-        sae_encode(&j->model, j->exec, j->x, j->batch, z, scratch);
-        sae_decode(&j->model, j->exec, z, j->batch, xhat);
+        sae_encode_active(&j->model, j->exec, j->x, j->batch, &active, scratch);
+        sae_decode_active(&j->model, j->exec, &active, j->batch, xhat);
         if (i > 0) j->rates[i - 1] = j->batch / (tn_now() - start);
     }
-    for (size_t i = 0; i < n * f && !code; i++) active += z[i] != 0;
-    j->l0 = (double)active / (double)n;
+    for (size_t r = 0; r < n && !code; r++) fired += active.n_of_row[r];
+    j->l0 = (double)fired / (double)n;
     free(xhat);
-    free(z);
+    sae_active_free(&active);
     free(scratch);
     return code;
 }

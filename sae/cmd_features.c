@@ -2,6 +2,7 @@
 #include "sae/cmd_inputs.h"
 #include "sae/commands.h"
 #include "sae/ranking.h"
+#include "sae/round.h"
 #include "tensor/json.h"
 
 #include <math.h>
@@ -224,6 +225,7 @@ static int compute(job *j, tn_err *e) {
     tn_exec exec;
     int code = cli_exec(&exec, j->threads, e);
     if (!code) code = sae_open_dir(&j->sae, j->sae_dir, e);
+    if (!code) code = sae_round_encoder(&j->sae, "screen", exec.threads, e);
     if (!code) code = sae_acts_open(&j->acts, j->acts_path, e);
     if (!code && j->held_path) code = sae_acts_open(&j->held_acts, j->held_path, e);
     if (!code && j->model) code = tok_open_dir(&j->tok, j->model, e);

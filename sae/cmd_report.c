@@ -3,6 +3,7 @@
 #include "sae/commands.h"
 #include "sae/fit_log.h"
 #include "sae/report.h"
+#include "sae/round.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ static int open_results(job *j, tn_err *e) {
 static int compute(job *j, tn_err *e) {
     tn_exec exec;
     int code = cli_exec(&exec, j->threads, e);
+    if (!code) code = sae_round_encoder(&j->sae, "screen", exec.threads, e);
     if (code) return code;
     code = sae_feature_stats_new(&j->stats, &j->sae, &j->acts, exec, e);
     if (code) return tn_fail_in(e, code, j->acts_path);

@@ -1,13 +1,15 @@
 /* Statistics of latents per label: one pass over the rows, then one ranking of the documents per latent. */
 #include "sae/features.h"
 
+#include "sae/active.h"
+
 #include "tensor/par.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows encoded at once: z of a block must stay in cache while it is summed up. */
-#define BLOCK 64
+#define BLOCK 1024 /* rows encoded at once */
+#define PIECES 8   /* ranges of features for each thread: they differ in work */
 
 void sae_feature_stats_free(sae_feature_stats *st) {
     free(st->labels);
@@ -88,8 +90,8 @@ static void keep_example(sae_example *list, sae_example new) {
 typedef struct {
     sae_feature_stats *st;
     const sae_acts *acts;
-    const float *z; /* [n, F] */
-    size_t row0;    /* index of the block's first row */
+    const sae_active *active; /* [n] */
+    size_t row0;              /* index of the block's first row */
     size_t n;
 } block;
 
@@ -100,35 +102,39 @@ static void sum_block(void *ctx, size_t begin, size_t end) {
     size_t f = (size_t)st->d_sae;
     for (size_t i = 0; i < b->n; i++) {
         int32_t doc = b->acts->doc[b->row0 + i];
-        const float *z = b->z + i * f;
+        const sae_entry *list = b->active->of_row + i * b->active->room,
+                        *stop = list + b->active->n_of_row[i];
         float *mean = st->doc_mean + (size_t)doc * f; /* a sum until divide_means */
         size_t label = (size_t)st->doc_label[doc] * f;
-        for (size_t k = begin; k < end; k++) {
-            if (!(z[k] > 0.0f)) continue;
-            mean[k] += z[k];
-            st->label_sum[label + k] += (double)z[k];
+        const sae_entry *first = sae_entry_from(list, b->active->n_of_row[i], begin);
+        for (const sae_entry *e = first; e < stop && e->at < end; e++) {
+            size_t k = e->at;
+            if (!(e->z > 0.0f)) continue;
+            mean[k] += e->z;
+            st->label_sum[label + k] += (double)e->z;
             st->label_fires[label + k]++;
-            if (z[k] > st->label_max[label + k]) st->label_max[label + k] = z[k];
-            keep_example(st->examples + k * SAE_TOP_ROWS, (sae_example){z[k], (uint32_t)(b->row0 + i), doc});
+            if (e->z > st->label_max[label + k]) st->label_max[label + k] = e->z;
+            keep_example(st->examples + k * SAE_TOP_ROWS, (sae_example){e->z, (uint32_t)(b->row0 + i), doc});
         }
     }
 }
 
 static int sum_rows(sae_feature_stats *st, const sae_model *s, const sae_acts *acts, tn_exec ex) {
     size_t d = (size_t)st->d_sae, w = (size_t)acts->d;
-    float *z = table(BLOCK, d, sizeof *z), *x = table(BLOCK, w, sizeof *x);
-    void *scratch = table(1, sae_encode_scratch(s, BLOCK), 1);
+    float *x = table(BLOCK, w, sizeof *x);
+    void *scratch = malloc(sae_encode_active_scratch(s, BLOCK));
+    sae_active active;
     uint32_t idx[BLOCK];
-    int ok = z && x && scratch;
+    int ok = !sae_active_new(&active, s, BLOCK, NULL) && x && scratch;
     for (size_t row0 = 0; ok && row0 < acts->n; row0 += BLOCK) {
         size_t n = acts->n - row0 < BLOCK ? acts->n - row0 : BLOCK;
         for (size_t i = 0; i < n; i++) idx[i] = (uint32_t)(row0 + i);
         sae_acts_gather(acts, idx, n, x);
-        sae_encode(s, ex, x, (int)n, z, scratch);
-        block b = {st, acts, z, row0, n};
-        tn_parallel_for(d, 256, ex.threads, sum_block, &b);
+        sae_encode_active(s, ex, x, (int)n, &active, scratch);
+        block b = {st, acts, &active, row0, n};
+        tn_parallel_for(d, 1 + d / (PIECES * (size_t)ex.threads), ex.threads, sum_block, &b);
     }
-    free(z);
+    sae_active_free(&active);
     free(x);
     free(scratch);
     return ok;

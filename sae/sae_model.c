@@ -1,10 +1,7 @@
-/* The SAE's parameters and its forward pass, as sae.h describes them. */
+/* The SAE's parameters, as sae.h describes them. */
 #include "sae/arch.h"
-#include "sae/screened.h"
 
-#include "tensor/arena.h"
 #include "tensor/os.h"
-#include "tensor/par.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,9 +10,6 @@
 
 /* Widths beyond this are refused: nothing real comes near, and products of two stay below 2^62. */
 #define MAX_WIDTH (1 << 28)
-
-/* Fewer latents than this are not worth waking a thread for. */
-enum { ROW_GRAIN = 16384 };
 
 int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
     memset(out, 0, sizeof *out);
@@ -76,103 +70,4 @@ void sae_fold_decoder_norm(sae_model *s) {
         for (int v = 0; v < n_vectors; v++)
             if (vectors[v].in_units) (*vectors[v].data)[i] *= norm;
     }
-}
-
-/* ---- encode ---- */
-
-/* The scratch of sae_encode: rows less b_dec, what tn_linear needs, what the architecture needs for a row. */
-typedef struct {
-    float *centred;     /* [n, D] */
-    void *linear;       /* of tn_linear, or of sae_screened_encode, which does all the rest */
-    unsigned char *row; /* [n, row_bytes] */
-    size_t row_bytes;
-} encode_room;
-
-static encode_room carve(const sae_model *s, size_t n, tn_arena *a) {
-    const sae_arch *arch = sae_arch_of(s->cfg.architecture);
-    encode_room r = {.row_bytes = arch->scratch && !s->screened ? arch->scratch(&s->cfg) : 0};
-    size_t d = (size_t)s->cfg.d_in, elements = 0,
-           bytes = s->screened ? sae_screened_scratch(s, n) : tn_linear_scratch(n, d);
-    if (tn_mul_size(n, d, &elements) || bytes == 0) a->failed = 1;
-    r.centred = tn_arena_take(a, elements, sizeof *r.centred);
-    r.linear = tn_arena_take(a, bytes, 1);
-    r.row = tn_arena_take(a, n, r.row_bytes);
-    return r;
-}
-
-size_t sae_encode_scratch(const sae_model *s, int n) {
-    tn_arena a = tn_arena_measure();
-    carve(s, (size_t)n, &a);
-    return a.failed ? 0 : a.used + TN_ALIGN;
-}
-
-typedef struct {
-    const sae_model *s;
-    const sae_arch *arch;
-    float *z; /* [n, F] */
-    encode_room room;
-} activate_job;
-
-static void activate_rows(void *ctx, size_t begin, size_t end) {
-    const activate_job *job = ctx;
-    for (size_t r = begin; r < end; r++)
-        job->arch->activate(job->s, job->z + r * (size_t)job->s->cfg.d_sae,
-                            job->room.row + r * job->room.row_bytes);
-}
-
-void sae_encode(const sae_model *s, tn_exec ex, const float *x, int n, float *z, void *scratch) {
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae, rows = (size_t)n;
-    tn_arena a = tn_arena_on(scratch, sae_encode_scratch(s, n));
-    activate_job job = {s, sae_arch_of(s->cfg.architecture), z, carve(s, rows, &a)};
-    if (s->cfg.apply_b_dec_to_input) {
-        float *centred = job.room.centred;
-        for (size_t r = 0; r < rows; r++)
-            for (size_t k = 0; k < d; k++) centred[r * d + k] = x[r * d + k] - s->b_dec[k];
-        x = centred;
-    }
-    if (s->screened) {
-        sae_screened_encode(s, ex, x, rows, z, job.room.linear);
-        return;
-    }
-    tn_linear(ex, z, x, &s->encoder, s->b_enc, rows, job.room.linear);
-    tn_parallel_for(rows, 1 + ROW_GRAIN / f, ex.threads, activate_rows, &job);
-}
-
-/* ---- decode ---- */
-
-typedef struct {
-    const sae_model *s;
-    const tn_kernels *k;
-    const float *z; /* [n, F] */
-    float *xhat;    /* [n, D] */
-} decode_job;
-
-enum { RUN = 16 /* latents that are skipped at once where all are silent */ };
-
-static int all_silent(const float *z) { /* [RUN] */
-    uint64_t two[RUN / 2], any = 0;
-    memcpy(two, z, sizeof two);
-    for (int j = 0; j < RUN / 2; j++) any |= two[j];
-    return any == 0;
-}
-
-static void decode_rows(void *ctx, size_t begin, size_t end) {
-    const decode_job *job = ctx;
-    const sae_model *s = job->s;
-    size_t d = (size_t)s->cfg.d_in, f = (size_t)s->cfg.d_sae;
-    for (size_t r = begin; r < end; r++) {
-        const float *z = job->z + r * f; /* [F] */
-        float *xhat = job->xhat + r * d; /* [D] */
-        memcpy(xhat, s->b_dec, d * sizeof *xhat);
-        for (size_t i0 = 0; i0 < f; i0 += RUN) {
-            if (i0 + RUN <= f && all_silent(z + i0)) continue;
-            for (size_t i = i0; i < f && i < i0 + RUN; i++)
-                if (z[i] != 0.0f) job->k->axpy(xhat, z[i], s->w_dec + i * d, d);
-        }
-    }
-}
-
-void sae_decode(const sae_model *s, tn_exec ex, const float *z, int n, float *xhat) {
-    decode_job job = {.s = s, .k = ex.k, .z = z, .xhat = xhat};
-    tn_parallel_for((size_t)n, 1, ex.threads, decode_rows, &job);
 }

@@ -119,57 +119,76 @@ typedef struct {
     encode_room room; /* of all rows */
     const float *x;   /* [n, D] */
     float *z;         /* [n, F] */
+    const sae_active *out;
 } encode_job;
 
-/* The latents found [n] of a row become z [F]; all others are silent.
+/* Of the latents found [n] of a row those that fire stay, with their values; returns how many.
  *
- * They are activated as an SAE of just these n latents in the same order, so that nothing walks over the row
- * but the zeros that are written. Their values, and their parameters behind them, lie in z meanwhile; where
- * they have no room there, the whole row is activated. */
-static void activate_found(const encode_job *job, sae_entry *found, size_t n, float *z, void *scratch) {
+ * They are activated as an SAE of just these n latents in the same order, so that nothing walks over all of
+ * them. Their values, and their parameters behind them, lie in z [F] meanwhile; where they have no room
+ * there, the whole row is activated. */
+static size_t activate_found(const encode_job *job, sae_entry *found, size_t n, float *z, void *scratch) {
     const float *bias = job->s->b_enc;
-    size_t f = job->search.f;
+    size_t f = job->search.f, count = 0;
     sae_model few = *job->s;
     sae_vector vectors[SAE_MAX_VECTORS];
     size_t n_vectors = (size_t)job->arch->vectors(&few, vectors);
-    for (size_t j = 0; j < n && bias; j++) found[j].z += bias[found[j].at];
-    if (n > f / (1 + n_vectors)) {
-        for (size_t i = 0; i < f; i++) z[i] = -INFINITY;
-        for (size_t j = 0; j < n; j++) z[found[j].at] = found[j].z;
-        job->arch->activate(job->s, z, scratch);
-        return;
+    const int whole = n > f / (1 + n_vectors);
+    for (size_t i = 0; i < f && whole; i++) z[i] = -INFINITY;
+    for (size_t j = 0; j < n; j++) {
+        float pre = bias ? found[j].z + bias[found[j].at] : found[j].z;
+        z[whole ? found[j].at : j] = pre;
     }
-    for (size_t j = 0; j < n; j++) z[j] = found[j].z;
-    for (size_t v = 0; v < n_vectors; v++) {
+    for (size_t v = 0; v < n_vectors && !whole; v++) {
         const float *all = *vectors[v].data; /* [F] */
         float *some = z + (1 + v) * n;       /* [n] */
         for (size_t j = 0; j < n; j++) some[j] = all[found[j].at];
         *vectors[v].data = some;
     }
-    few.cfg.d_sae = (int)n;
+    if (!whole) few.cfg.d_sae = (int)n;
     job->arch->activate(&few, z, scratch);
-    for (size_t j = 0; j < n; j++) found[j].z = z[j];
-    memset(z, 0, f * sizeof *z);
+    for (size_t j = 0; j < n; j++) {
+        float value = z[whole ? found[j].at : j];
+        if (value != 0.0f) found[count++] = (sae_entry){found[j].at, value};
+    }
+    return count;
+}
+
+/* Row r of the job, from what was found on it. */
+static void put_found(const encode_job *job, sae_entry *found, size_t n, size_t r, float *z) {
+    n = activate_found(job, found, n, z, job->room.row + r * job->room.row_bytes);
+    if (job->out) {
+        memcpy(job->out->of_row + r * job->out->room, found, n * sizeof *found);
+        job->out->n_of_row[r] = (uint32_t)n;
+        return;
+    }
+    memset(z, 0, job->search.f * sizeof *z);
     for (size_t j = 0; j < n; j++) z[found[j].at] = found[j].z;
+}
+
+/* Row r of the job, from its products z [F]. */
+static void put_dense(const encode_job *job, size_t r, float *z) {
+    size_t f = job->search.f, at = 0;
+    if (job->s->b_enc) job->search.k->add(z, job->s->b_enc, f);
+    job->arch->activate(job->s, z, job->room.row + r * job->room.row_bytes);
+    if (job->out)
+        job->out->n_of_row[r] =
+            (uint32_t)sae_list_some(z, f, &at, job->out->of_row + r * job->out->room, job->out->room);
 }
 
 /* Rows b0 … b0+n-1. */
 static void encode_block(const encode_job *job, size_t b0, size_t n) {
     const sae_search *q = &job->search;
-    const float *x = job->x + b0 * q->d, *bias = job->s->b_enc;
+    const float *x = job->x + b0 * q->d;
     sae_search_room room = sae_search_from(&job->room.search, q, b0);
     float *z = job->z + b0 * q->f;
-    int found = sae_search_rows(q, &room, x, n);
-    if (!found) q->k->matmul_f32(z, q->f, x, q->d, q->w_enc, q->d, n, q->f, q->d, NULL);
-    for (size_t r = 0; r < n; r++, z += q->f) {
-        void *scratch = job->room.row + (b0 + r) * job->room.row_bytes;
-        if (found) {
-            activate_found(job, room.found + r * room.most, room.n_found[r], z, scratch);
-        } else {
-            if (bias) q->k->add(z, bias, q->f);
-            job->arch->activate(job->s, z, scratch);
-        }
+    if (!sae_search_rows(q, &room, x, n)) {
+        q->k->matmul_f32(z, q->f, x, q->d, q->w_enc, q->d, n, q->f, q->d, NULL);
+        for (size_t r = 0; r < n; r++) put_dense(job, b0 + r, z + r * q->f);
+        return;
     }
+    for (size_t r = 0; r < n; r++) /* lists need one row of z, again and again */
+        put_found(job, room.found + r * room.most, room.n_found[r], b0 + r, job->out ? z : z + r * q->f);
 }
 
 static void encode_rows(void *ctx, size_t begin, size_t end) {
@@ -178,9 +197,10 @@ static void encode_rows(void *ctx, size_t begin, size_t end) {
         encode_block(job, b0, end - b0 < MOST_ROWS ? end - b0 : MOST_ROWS);
 }
 
-void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z, void *scratch) {
+void sae_screened_encode(const sae_model *s, tn_exec ex, const float *x, size_t n, float *z,
+                         const sae_active *out, void *scratch) {
     const struct sae_screened *made = s->screened;
-    encode_job job = {.s = s, .arch = sae_arch_of(s->cfg.architecture), .x = x, .z = z};
+    encode_job job = {.s = s, .arch = sae_arch_of(s->cfg.architecture), .x = x, .z = z, .out = out};
     tn_arena a = tn_arena_on(scratch, sae_screened_scratch(s, n));
     job.room = carve(s, n, &a);
     job.search = (sae_search){.k = ex.k,

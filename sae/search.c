@@ -1,6 +1,8 @@
 /* The search of search.h. */
 #include "sae/search.h"
 
+#include "tensor/swar.h"
+
 #include <string.h>
 
 enum { GROUP = 64 /* latents computed together */ };
@@ -106,38 +108,50 @@ static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
     return all;
 }
 
-/* Products in F32 that are computed together, and where they go. */
-enum { AT_ONCE = 8 };
+/* Products in F32 that are computed together, and where they go: those of one half, while the rows of the
+ * other's, which lie anywhere in memory, come nearer. */
+enum { AT_ONCE = 8, LINE = 64 /* bytes */ };
 typedef struct {
     const float *x[AT_ONCE], *w[AT_ONCE]; /* rows [D] */
     float *z[AT_ONCE];
     size_t n;
+} half;
+typedef struct {
+    half halves[2];
+    int filling;
 } products;
 
-static void flush(const sae_search *s, products *p) {
+static void flush(const sae_search *s, half *p) {
     float z[AT_ONCE];
     tn_dots(s->k, z, p->x, p->w, p->n, s->d);
     for (size_t c = 0; c < p->n; c++) *p->z[c] = z[c];
     p->n = 0;
 }
 
+static void ask_for(const sae_search *s, products *p, const float *x, const float *w, float *z) {
+    half *h = &p->halves[p->filling];
+    for (size_t k = 0; k < s->d; k += LINE / sizeof *w) TN_PREFETCH(w + k);
+    h->x[h->n] = x;
+    h->w[h->n] = w;
+    h->z[h->n++] = z;
+    if (h->n < AT_ONCE) return;
+    p->filling = !p->filling;
+    flush(s, &p->halves[p->filling]);
+}
+
 /* Puts products in F32 in the place of approximations. */
 static void compute(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
-    products p = {.n = 0};
+    products p = {.filling = 0};
     memset(room->place, 0, n * sizeof *room->place);
     for (size_t i0 = 0; i0 < s->f; i0 += GROUP)
         for (size_t r = 0; r < n; r++) {
             sae_entry *found = room->found + r * room->most;
             uint32_t j = room->place[r];
-            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++) {
-                p.x[p.n] = x + r * s->d;
-                p.w[p.n] = s->w_enc + found[j].at * s->d;
-                p.z[p.n++] = &found[j].z;
-                if (p.n == AT_ONCE) flush(s, &p);
-            }
+            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++)
+                ask_for(s, &p, x + r * s->d, s->w_enc + found[j].at * s->d, &found[j].z);
             room->place[r] = j;
         }
-    flush(s, &p);
+    for (int h = 0; h < 2; h++) flush(s, &p.halves[h]);
 }
 
 int sae_search_rows(const sae_search *s, sae_search_room *room, const float *x, size_t n) {

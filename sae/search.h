@@ -14,13 +14,9 @@
 #ifndef SAE_SEARCH_H
 #define SAE_SEARCH_H
 
+#include "sae/active.h"
 #include "sae/screen.h"
 #include "sae/topk.h"
-
-typedef struct {
-    uint32_t at; /* in a row's list the latent, in a latent's list the row */
-    float z;
-} sae_entry;
 
 typedef struct {
     const tn_kernels *k;

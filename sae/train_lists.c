@@ -23,27 +23,13 @@ typedef struct {
     size_t n; /* rows */
 } turn;
 
-/* The first entry of a row's list [count] at or beyond latent i. */
-static const sae_entry *entry_from(const sae_entry *list, uint32_t count, size_t i) {
-    while (count > 0) {
-        uint32_t half = count / 2;
-        if (list[half].at < i) {
-            list += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return list;
-}
-
 static void count_latents(void *ctx, size_t begin, size_t end) {
     const turn *job = ctx;
     const sae_lists *l = job->l;
     memset(l->next + begin, 0, (end - begin) * sizeof *l->next);
     for (size_t b = 0; b < job->n; b++) {
         const sae_entry *list = l->of_row + b * l->room, *stop = list + l->n_of_row[b];
-        for (const sae_entry *e = entry_from(list, l->n_of_row[b], begin); e < stop && e->at < end; e++)
+        for (const sae_entry *e = sae_entry_from(list, l->n_of_row[b], begin); e < stop && e->at < end; e++)
             l->next[e->at]++;
     }
 }
@@ -53,7 +39,7 @@ static void fill_latents(void *ctx, size_t begin, size_t end) {
     const sae_lists *l = job->l;
     for (size_t b = 0; b < job->n; b++) {
         const sae_entry *list = l->of_row + b * l->room, *stop = list + l->n_of_row[b];
-        for (const sae_entry *e = entry_from(list, l->n_of_row[b], begin); e < stop && e->at < end; e++)
+        for (const sae_entry *e = sae_entry_from(list, l->n_of_row[b], begin); e < stop && e->at < end; e++)
             l->of_latent[l->next[e->at]++] = (sae_entry){(uint32_t)b, e->z};
     }
 }

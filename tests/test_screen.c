@@ -216,6 +216,31 @@ static void no_number_is_missed(void) {
     free(x);
 }
 
+/* sae_encode_active lists z [N, F], and sae_decode_active has the bits of sae_decode. */
+static void check_lists(const sae_model *s, const float *x, const float *z) {
+    tn_err e = {0};
+    sae_active a;
+    const tn_exec ex = tn_exec_make(NULL, 2);
+    float *rows = calloc(N * F + 2 * N * D, sizeof *rows), *from_z = rows + N * F,
+          *from_lists = from_z + N * D;
+    void *scratch = malloc(sae_encode_active_scratch(s, N));
+    CHECK_INT(sae_active_new(&a, s, N, &e), TN_OK);
+    sae_encode_active(s, ex, x, N, &a, scratch);
+    for (size_t r = 0; r < N; r++)
+        for (uint32_t j = 0; j < a.n_of_row[r]; j++) {
+            const sae_entry *entry = a.of_row + r * a.room + j;
+            CHECK(j == 0 || entry[-1].at < entry->at);
+            rows[r * F + entry->at] = entry->z;
+        }
+    CHECK(memcmp(rows, z, N * F * sizeof *z) == 0);
+    sae_decode(s, ex, z, N, from_z);
+    sae_decode_active(s, ex, &a, N, from_lists);
+    CHECK(memcmp(from_z, from_lists, N * D * sizeof *from_z) == 0);
+    sae_active_free(&a);
+    free(scratch);
+    free(rows);
+}
+
 /* sae_encode gives the same z, in blocks of rows and one by one. */
 static void same_encoding(void) {
     float *x = malloc((N + F) * D * sizeof *x), *w = x + N * D, *z = malloc(2 * N * F * sizeof *z),
@@ -231,6 +256,7 @@ static void same_encoding(void) {
             void *scratch = malloc(sae_encode_scratch(&p.model, N));
             sae_encode(&p.model, tn_exec_make(NULL, 1), x, N, z, scratch);
             free(scratch);
+            check_lists(&p.model, x, z);
             CHECK_INT(sae_round_encoder(&p.model, "screen", 2, &e), TN_OK);
             scratch = malloc(sae_encode_scratch(&p.model, N));
             for (int rows = 1; rows <= N; rows += N - 1) {
@@ -239,6 +265,7 @@ static void same_encoding(void) {
                 CHECK(memcmp(z, one, N * F * sizeof *z) == 0);
             }
             free(scratch);
+            check_lists(&p.model, x, z);
             stop(&p);
         }
     free(z);
