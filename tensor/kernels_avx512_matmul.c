@@ -154,27 +154,40 @@ TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, siz
 
 /* ---- Rows that lie anywhere ---- */
 
-/* Eight sums at once: one alone would wait for the end of each of its additions. */
+/* Of `some` sums, at most `rows` (constant): what is missing is the first once more. */
+TN_INLINE void dots_at_once(size_t rows, float *y, const float *const *x, const float *const *w, size_t some,
+                            size_t n) {
+    const float *xs[ROWS], *ws[ROWS];
+    __m512 sum[ROWS + 3];
+    float folded[ROWS];
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        xs[i] = x[i < some ? i : 0];
+        ws[i] = w[i < some ? i : 0];
+    }
+    TN_UNROLL for (size_t i = 0; i < rows + 3; i++) sum[i] = _mm512_setzero_ps();
+    for (size_t t = 0; t < n; t += STEP) {
+        const __mmask16 mask = n - t < STEP ? rest(n - t) : 0xFFFF;
+        TN_UNROLL for (size_t i = 0; i < rows; i++) {
+            sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, xs[i] + t),
+                                     _mm512_maskz_loadu_ps(mask, ws[i] + t), sum[i]);
+        }
+    }
+    fold(folded, 1, sum, rows, 1);
+    for (size_t i = 0; i < some; i++) y[i] = folded[i];
+}
+
+/* Eight sums at once, or as many as there are: one alone waits for the end of each of its additions. */
 void tn_avx512_dots(float *y, const float *const *x, const float *const *w, size_t count, size_t n) {
     for (size_t c = 0; c < count; c += ROWS) {
         const size_t some = count - c < ROWS ? count - c : ROWS;
-        const float *xs[ROWS], *ws[ROWS];
-        __m512 sum[ROWS + 3];
-        float folded[ROWS];
-        TN_UNROLL for (size_t i = 0; i < ROWS; i++) {
-            xs[i] = x[c + (i < some ? i : 0)];
-            ws[i] = w[c + (i < some ? i : 0)];
-            sum[i] = _mm512_setzero_ps();
-        }
-        for (size_t t = 0; t < n; t += STEP) {
-            const __mmask16 mask = n - t < STEP ? rest(n - t) : 0xFFFF;
-            TN_UNROLL for (size_t i = 0; i < ROWS; i++) {
-                sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, xs[i] + t),
-                                         _mm512_maskz_loadu_ps(mask, ws[i] + t), sum[i]);
-            }
-        }
-        fold(folded, 1, sum, ROWS, 1);
-        for (size_t i = 0; i < some; i++) y[c + i] = folded[i];
+        if (some > 4)
+            dots_at_once(ROWS, y + c, x + c, w + c, some, n);
+        else if (some > 2)
+            dots_at_once(4, y + c, x + c, w + c, some, n);
+        else if (some > 1)
+            dots_at_once(2, y + c, x + c, w + c, some, n);
+        else
+            dots_at_once(1, y + c, x + c, w + c, some, n);
     }
 }
 
