@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    MOST_ROWS = 256,    /* of a block: its copy, with its scores, stays in the second-level cache */
+    MOST_ROWS = 512,    /* of a block: its copy, with its scores, stays in the second-level cache */
     DENSE_STEPS = 31,   /* after screening has given up, before it is tried again */
     GUESSED_FROM = 64,  /* rows */
     MARGIN_PERCENT = 80 /* of the least value kept on those rows */
@@ -29,7 +29,7 @@ typedef struct {
 } encode_job;
 
 static size_t rows_of_block(const sae_trainer *t, size_t n) {
-    size_t rows = (n / (4 * (size_t)t->ex.threads) + 7) / 8 * 8;
+    size_t rows = (n / (2 * (size_t)t->ex.threads) + 7) / 8 * 8;
     return rows > MOST_ROWS ? MOST_ROWS : rows < 8 ? 8 : rows;
 }
 
