@@ -131,6 +131,10 @@ def random_sae():
     make(places.ACTS, places.PYTHON, bench("make_acts.py"), places.ACTS)
 
 
+def many_rows():
+    make(places.ROWS, places.PYTHON, bench("make_acts.py"), places.ROWS, 1_000_000, 32)
+
+
 def all_files():
     places.DIR.mkdir(parents=True, exist_ok=True)
     for step in (base_models, our_formats, ggufs, llama_caches, ct2_models, corpus, story_prompts, random_sae):

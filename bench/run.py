@@ -4,9 +4,10 @@
     python bench/run.py prepare              makes the files of every side
     python bench/run.py speed [--quick]      prefill, decode, decode after a long context; native and AVX2
     python bench/run.py batch|hooks|memory|tokenizer|train|scaling|quality
+    python bench/run.py stream               trains on 100 M rows: a quarter of an hour
     python bench/run.py larger [--shapes 1.5b,7b]     random models of larger shapes; 7B needs 30 GB of disk
     python bench/run.py report               takes what has been measured into bench/results.json, writes bench/RESULTS.md
-    python bench/run.py all                  everything above but the larger models
+    python bench/run.py all                  everything above but stream and larger
 
 --only picks works by parts of their names: --only prefill-q8,decode-q8; --skip avx2 leaves some out. What has been
 measured with today's programs and files is not measured again, so a broken-off run continues.
@@ -25,6 +26,7 @@ import works_train
 from alternate import measure, read_rows, say, write_rows
 
 GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train", "scaling")
+LONG = ("stream", "larger")  # only when they are asked for
 
 
 def works_of(group, a):
@@ -36,6 +38,7 @@ def works_of(group, a):
         "memory": works.memory_works,
         "train": lambda: works_train.train_works(a.passes),
         "scaling": lambda: works_train.scaling_works(a.passes),
+        "stream": works_train.stream_works,
         "larger": lambda: works.larger_works(a.shapes),
     }[group]()
 
@@ -53,7 +56,7 @@ def measure_group(group, a):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["prepare", *GROUPS, "larger", "quality", "report", "all"])
+    parser.add_argument("what", choices=["prepare", *GROUPS, *LONG, "quality", "report", "all"])
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="parts of names of works")
     parser.add_argument("--skip", type=lambda text: text.split(","), default=[], help="the same, of works to leave out")
     parser.add_argument("--turns", type=int, help="times that each side runs in one run (3; 2 with --quick)")
@@ -67,7 +70,7 @@ def main():
     a.passes = a.passes or (1 if a.quick else 2)
     os.chdir(places.TOP)
 
-    groups = GROUPS if a.what == "all" else [a.what] if a.what in (*GROUPS, "larger") else []
+    groups = GROUPS if a.what == "all" else [a.what] if a.what in (*GROUPS, *LONG) else []
     if a.again:
         names = {work.name for group in groups for work in works_of(group, a) if wanted(work, a)}
         write_rows([row for row in read_rows() if row["work"] not in names])
@@ -76,6 +79,8 @@ def main():
     if a.what == "larger":
         for shape in a.shapes:
             prepare.larger(shape)
+    if a.what == "stream":
+        prepare.many_rows()
     for group in groups:
         measure_group(group, a)
     if a.what in ("quality", "all"):

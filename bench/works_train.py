@@ -1,13 +1,16 @@
 """What is measured of SAEs: training steps beside dictionary_learning, encoding beside PyTorch, growth (works.py)."""
 import places
-from works import THREADS, Goal, Side, Way, Work
+from works import THREADS, Goal, Limit, Side, Way, Work
 
 # At least so many times dictionary_learning's tokens per second: screened, dense.
 GOALS = {"topk": (12.0, 7.0), "batchtopk": (12.0, 7.0), "matryoshka": (12.0, 7.0), "relu": (10.0, None), "jumprelu": (6.0, None),
          "gated": (6.0, None)}
 BIAS = {"relu": 2.75, "gated": 2.75, "jumprelu": 2.65}  # about 100 of 17,920 latents fire on a row
 WIDTHS = (4, 20, 64)  # times the activations' width
-STEPS = (4, 16)  # of 1,024 rows: what a step costs must not depend on how many have been
+STEPS = (16, 64)  # of 1,024 rows: what a step costs must not depend on how many have been
+
+
+STREAM_TIMES, STREAM_BUFFER = 100, 1 << 19  # of 1 M rows of 32 numbers; rows of the shuffle buffer, 67 MB
 
 
 def ours(name, steps, *options):
@@ -42,3 +45,14 @@ def scaling_works(passes):
     sides = [ours(f"{steps} steps", steps, "--arch", "topk", "--batch", 1024) for steps in STEPS]
     goals = [Goal(sides[0].name, 1.0, of=sides[1].name)]
     yield Work("scaling-tokens", "training topk, 896 → 17,920, batches of 1,024", sides, goals)
+
+
+def stream_works():
+    argv = [places.PYTHON, "bench/side_stream.py", places.SAE, places.ROWS, STREAM_TIMES, STREAM_BUFFER, THREADS]
+    sides = [Side(name, [Way("", argv, key)], [places.SAE, places.ROWS]) for name, key in (("ours", "tok_s"), ("ours, 1 M rows", "few_tok_s"))]
+    yield Work("stream", f"training topk, 32 → 64, {STREAM_TIMES} M rows through a buffer of {STREAM_BUFFER:,}", sides,
+               [Goal("ours, 1 M rows", 1.0)],
+               limits=[Limit("peak_bytes", "peak memory, of that with 1 M rows", 105, least=False, scale=100, unit="%",
+                             per="few_peak_bytes"),
+                       Limit("peak_bytes", "peak memory, of the buffer", 150, least=False, scale=100, unit="%",
+                             per="buffer_bytes")])
