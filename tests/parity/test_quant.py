@@ -17,7 +17,8 @@ import torch
 from test_forward import LONG, compare, hf, random_ids, relative_error, sizes, traced
 
 TINY = {"float": 0.04, "same": 0.02}
-SMOLLM2 = {32: {"float": 0.1, "same": 0.1}, 64: {"float": 0.12, "same": 0.1}, 128: {"float": 0.27, "same": 0.1}}
+# By group. Thirty layers on, one activation that falls to the other side moves a site's largest error by half of it.
+SMOLLM2 = {32: {"float": 0.1, "same": 0.1}, 64: {"float": 0.15, "same": 0.12}, 128: {"float": 0.3, "same": 0.15}}
 FIRST_LAYER = 1e-3
 HEAD = ("model.embed_tokens.weight", "lm_head.weight")
 
