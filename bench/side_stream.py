@@ -7,18 +7,22 @@ Peak memory is that of the process, pages of mapped files included.
 """
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
 
-def train(sae, shards, buffer, threads):
-    """Seconds and peak bytes of one pass over the shards."""
+def train(sae, rows, times, buffer, threads):
+    """Seconds and peak bytes of one pass over a directory that holds the file of rows so many times."""
     with tempfile.TemporaryDirectory() as directory:
-        files = [word for shard in shards for word in ("-a", shard)]
-        argv = [sae, "train", *files, "-o", directory, "--arch", "topk", "--k", "4", "--width", "2x", "--batch", "8192", "--epochs",
-                "1", "--val", "0", "--buffer", buffer, "--threads", threads]
+        shards, out = pathlib.Path(directory, "shards"), pathlib.Path(directory, "sae")
+        shards.mkdir()
+        for i in range(times):
+            (shards / f"{i:05}.safetensors").symlink_to(pathlib.Path(rows).resolve())
+        argv = [sae, "train", "-a", str(shards), "-o", str(out), "--arch", "topk", "--k", "4", "--width", "2x", "--batch", "8192",
+                "--epochs", "1", "--val", "0", "--buffer", buffer, "--threads", threads]
         start = time.perf_counter()
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
@@ -31,8 +35,8 @@ def main():
     sae, rows, times, buffer, threads = sys.argv[1:]
     with open(rows, "rb") as file:
         count, width = json.loads(file.read(int.from_bytes(file.read(8), "little")))["activations"]["shape"]
-    few_seconds, few_peak = train(sae, [rows], buffer, threads)
-    many_seconds, many_peak = train(sae, [rows] * int(times), buffer, threads)
+    few_seconds, few_peak = train(sae, rows, 1, buffer, threads)
+    many_seconds, many_peak = train(sae, rows, int(times), buffer, threads)
     print(json.dumps({"tok_s": count * int(times) / many_seconds, "few_tok_s": count / few_seconds, "peak_bytes": many_peak,
                       "few_peak_bytes": few_peak, "buffer_bytes": 4 * width * int(buffer)}))
 

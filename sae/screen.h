@@ -19,16 +19,16 @@
  *
  *         sum_g |I_g| s_g t_g <= sum_k |x~_k w~_k| <= |x~| |w~| <= |x~| (|w| + |w - w~|)
  *
- *       In matmul_pairs a product is exact and passes through at most D/32 + 24 additions: R = D/32 + 24
- * below, where matmul_q8 has R = G + 4.
+ *       In matmul_pairs a product is exact and passes through at most D/32 + 24 additions. Below, R is
+ *       D/32 + 24 there and G + 4 in matmul_q8.
  *
  *   (3) matmul_f32 adds D products in 16 lanes and folds these in 4 steps (kernels_tier.h): a product passes
  *       through at most D/16 + 1 + 4 additions and its own rounding, so |p - x·w| <= (D/16 + 8) u |x| |w|.
  *
  *   (4) numbers below 2^-126 lose up to 2^-150 at each of fewer than 2 D operations of (3), and of (2) 127^2
  *       times that for each of D products, or 2^-126 at each of fewer than 3 D operations of matmul_pairs.
- * All together stay below D 2^-122 = (sqrt(D) 2^-61)^2. So does what x~ and w~ lose where matmul_pairs takes
- *       numbers below 2^-126 for 0.
+ *       That stays below D 2^-122 = (sqrt(D) 2^-61)^2. So does what x~ and w~ lose where matmul_pairs
+ *       takes numbers below 2^-126 for 0.
  *
  * With all four and |x~| <= |x| + |x - x~|,
  *

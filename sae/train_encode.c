@@ -15,7 +15,8 @@
 #include <string.h>
 
 enum {
-    MOST_ROWS = 512,    /* of a block: its copy, with its scores, stays in the second-level cache */
+    MOST_ROWS = 512,    /* of a block: its copy, with its scores, stays in the second-level cache, … */
+    DENSE_ROWS = 256,   /* … where F32 takes twice the room */
     DENSE_STEPS = 31,   /* after screening has given up, before it is tried again */
     GUESSED_FROM = 64,  /* rows */
     MARGIN_PERCENT = 80 /* of the least value kept on those rows */
@@ -29,17 +30,18 @@ typedef struct {
 } encode_job;
 
 static size_t rows_of_block(const sae_trainer *t, size_t n) {
-    size_t rows = (n / (2 * (size_t)t->ex.threads) + 7) / 8 * 8;
-    return rows > MOST_ROWS ? MOST_ROWS : rows < 8 ? 8 : rows;
+    size_t rows = (n / (2 * (size_t)t->ex.threads) + 7) / 8 * 8, most = t->screening ? MOST_ROWS : DENSE_ROWS;
+    return rows > most ? most : rows < 8 ? 8 : rows;
 }
 
 void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
-    size_t rows = rows_of_block(t, (size_t)t->opts.batch), threads = (size_t)t->ex.threads;
+    size_t threads = (size_t)t->ex.threads;
     t->bar_scale = tn_arena_take(a, f, sizeof *t->bar_scale);
     t->bar = tn_arena_take(a, f, sizeof *t->bar);
     t->screening = t->opts.screen == SAE_SCREEN_ON ||
                    (t->opts.screen == SAE_SCREEN_AUTO && strcmp(t->ex.k->name, "scalar") != 0);
+    size_t rows = rows_of_block(t, (size_t)t->opts.batch);
     if (t->screening) {
         sae_screen_take(&t->screen, a, t->ex.k, sae_screen_form_for(t->ex.k), f, d);
     } else {

@@ -11,8 +11,8 @@
  *    counterpart. A smaller c clips it and is finer for all others, a larger one may suit them better by
  *    chance: c runs over a fixed ladder, and what has the least sum of (x - w * wish)^2 wins.
  * 2. The scale is that of the largest wish at the largest step, times a factor of another ladder. For each, a
- *    part takes the step with the least error among those around wish / scale, and the scale wins whose
- * errors together are the least.
+ *    part takes the step with the least error among those around wish / scale; the scale wins whose errors
+ *    together are the least.
  *
  * The first wins when several do. Nothing but the weights is looked at, so the result does not depend on any
  * text.
