@@ -75,4 +75,5 @@ STORY_PROMPTS_ALONE = DIR / "stories-alone.jsonl"  # the first few of them, one 
 STORY_IDS = DIR / "stories-ids.jsonl"  # the same as token ids in the chat template, for llama.cpp
 SAE_DIR = DIR / "sae-896-17920"
 ACTS = DIR / "acts-896.safetensors"  # rows for training SAEs
+EXPERIMENT = DIR / "experiment-896.safetensors"  # as many rows and documents as the experiment has
 ROWS = DIR / "rows-32.safetensors"  # many short ones, to train on a hundred times over

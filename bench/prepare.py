@@ -135,9 +135,13 @@ def many_rows():
     make(places.ROWS, places.PYTHON, bench("make_acts.py"), places.ROWS, 1_000_000, 32)
 
 
+def experiment_rows():
+    make(places.EXPERIMENT, places.PYTHON, bench("make_acts.py"), places.EXPERIMENT, 19_000, 896, 300)
+
+
 def all_files():
     places.DIR.mkdir(parents=True, exist_ok=True)
-    for step in (base_models, our_formats, ggufs, llama_caches, ct2_models, corpus, story_prompts, random_sae):
+    for step in (base_models, our_formats, ggufs, llama_caches, ct2_models, corpus, story_prompts, random_sae, experiment_rows):
         step()
 
 

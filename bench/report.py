@@ -21,6 +21,7 @@ def sections():
         ("Hooks and an SAE in the loop", list(works.hook_works(PASSES))),
         ("Training SAEs", list(works_train.train_works(PASSES))),
         ("Scaling of training", [*works_train.scaling_works(PASSES), *works_train.stream_works()]),
+        ("The experiment at its size", list(works_train.experiment_works())),
         ("Larger models", list(works.larger_works(places.LARGER))),
         ("Tokenizers", list(works.tokenizer_works())),
         ("Memory and start", list(works.memory_works())),

@@ -3,7 +3,7 @@
 
     python bench/run.py prepare              makes the files of every side
     python bench/run.py speed [--quick]      prefill, decode, decode after a long context; native and AVX2
-    python bench/run.py batch|hooks|memory|tokenizer|train|scaling|quality
+    python bench/run.py batch|hooks|memory|tokenizer|train|scaling|experiment|quality
     python bench/run.py stream               trains on 100 M rows: a quarter of an hour
     python bench/run.py larger [--shapes 1.5b,7b]     random models of larger shapes; 7B needs 30 GB of disk
     python bench/run.py report               takes what has been measured into bench/results.json, writes bench/RESULTS.md
@@ -25,7 +25,7 @@ import works
 import works_train
 from alternate import measure, read_rows, say, write_rows
 
-GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train", "scaling")
+GROUPS = ("speed", "batch", "hooks", "memory", "tokenizer", "train", "scaling", "experiment")
 LONG = ("stream", "larger")  # only when they are asked for
 
 
@@ -38,6 +38,7 @@ def works_of(group, a):
         "memory": works.memory_works,
         "train": lambda: works_train.train_works(a.passes),
         "scaling": lambda: works_train.scaling_works(a.passes),
+        "experiment": works_train.experiment_works,
         "stream": works_train.stream_works,
         "larger": lambda: works.larger_works(a.shapes),
     }[group]()

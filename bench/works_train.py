@@ -47,6 +47,16 @@ def scaling_works(passes):
     yield Work("scaling-tokens", "training topk, 896 → 17,920, batches of 1,024", sides, goals)
 
 
+def experiment_works():
+    """20 epochs of 19,000 rows of 896, 20 times as many latents: loss curves, features of 30 labels, two more pictures."""
+    for arch, options in (("topk", ["--k", 32]), ("relu", ["--l1", 4])):
+        argv = [places.PYTHON, "bench/side_experiment.py", places.SAE, places.EXPERIMENT, THREADS, "--arch", arch, *options]
+        yield Work(f"experiment-{arch}", f"the experiment's SAE, {arch} {' '.join(map(str, options))}, 19,000 × 896 → 17,920, 20 epochs",
+                   [Side("ours", [Way("", argv, "seconds")], [places.SAE, places.EXPERIMENT])], [], unit="",
+                   limits=[Limit("seconds", "training, features and pictures", 60, least=False, unit="s"),
+                           Limit("features_seconds", "features and pictures alone", 60, least=False, unit="s")])
+
+
 def stream_works():
     argv = [places.PYTHON, "bench/side_stream.py", places.SAE, places.ROWS, STREAM_TIMES, STREAM_BUFFER, THREADS]
     sides = [Side(name, [Way("", argv, key)], [places.SAE, places.ROWS]) for name, key in (("ours", "tok_s"), ("ours, 1 M rows", "few_tok_s"))]
