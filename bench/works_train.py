@@ -53,8 +53,7 @@ def experiment_works():
         argv = [places.PYTHON, "bench/side_experiment.py", places.SAE, places.EXPERIMENT, THREADS, "--arch", arch, *options]
         yield Work(f"experiment-{arch}", f"the experiment's SAE, {arch} {' '.join(map(str, options))}, 19,000 × 896 → 17,920, 20 epochs",
                    [Side("ours", [Way("", argv, "seconds")], [places.SAE, places.EXPERIMENT])], [], unit="",
-                   limits=[Limit("seconds", "training, features and pictures", 60, least=False, unit="s"),
-                           Limit("features_seconds", "features and pictures alone", 60, least=False, unit="s")])
+                   limits=[Limit("seconds", "training, features and pictures", 60, least=False, unit="s")])
 
 
 def stream_works():
