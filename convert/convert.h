@@ -23,7 +23,7 @@ typedef struct {
     tn_dtype dtype;           /* TN_F32, TN_F16, TN_BF16, or CONVERT_AS_STORED */
     int bits;                 /* 0, 8 or 4; convert_gguf writes floats only */
     int head_bits;            /* 8 or 4, when bits is not 0 */
-    size_t group, head_group; /* multiples of 32 up to 65536 */
+    size_t group, head_group; /* multiples of 32 up to tn_q_max_group */
 } convert_type;
 
 /* Weights of more than this go into several files. */
