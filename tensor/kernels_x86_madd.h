@@ -21,6 +21,8 @@
 #ifndef TENSOR_KERNELS_X86_MADD_H
 #define TENSOR_KERNELS_X86_MADD_H
 
+#include "tensor/kernels_x86_slab.h"
+
 #include <string.h>
 
 enum { STEPS = TN_Q_PAD / 4 };
@@ -42,7 +44,7 @@ TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const tn_slab *x, co
     for (size_t step = 0; step < STEPS; step++) {
         ints w_even[REGS], w_odd[REGS];
         TN_UNROLL for (size_t r = 0; r < regs; r++) {
-            const ints raw = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
+            const ints raw = load_step(w, block_bytes, step, r);
             w_even[r] = and_ints(raw, all_ints(0x00FF00FF));
             w_odd[r] = shift_right_8(raw);
         }
@@ -73,7 +75,6 @@ TN_INLINE void four_columns(ints *sum, size_t rows, size_t regs, const int8_t *x
 TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const tn_slab *x, const unsigned char *w,
                      size_t block_bytes, const int8_t *steps, size_t step_bytes) {
     const size_t regs = blocks * PARTS;
-    const ints nibble = all_ints(0x0F0F0F0F);
     ints small[ROWS * REGS];
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         const ints start = all_shorts((int16_t)(-4 * x->sum[i * x->ldsum]));
@@ -81,11 +82,7 @@ TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const tn_slab *x, co
     }
     for (size_t step = 0; step < STEPS / 2; step++) {
         ints low[REGS], high[REGS];
-        TN_UNROLL for (size_t r = 0; r < regs; r++) {
-            const ints raw = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
-            low[r] = and_ints(raw, nibble);
-            high[r] = and_ints(shift_right_4(raw), nibble);
-        }
+        load_nibbles(low, high, regs, w, block_bytes, step);
         four_columns(small, rows, regs, x->q + step * 8, x->ldq, low);
         four_columns(small, rows, regs, x->q + step * 8 + 4, x->ldq, high);
     }

@@ -15,6 +15,8 @@
 #ifndef TENSOR_KERNELS_X86_VNNI_H
 #define TENSOR_KERNELS_X86_VNNI_H
 
+#include "tensor/kernels_x86_slab.h"
+
 #include <string.h>
 
 /* sum[rows, regs] += x[rows, 4] * w[regs], the same four columns of x in every lane */
@@ -34,7 +36,7 @@ TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const tn_slab *x, co
     ints raw[REGS];
     TN_UNROLL for (size_t step = 0; step < 8; step++) {
         TN_UNROLL for (size_t r = 0; r < regs; r++) {
-            raw[r] = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
+            raw[r] = load_step(w, block_bytes, step, r);
         }
         four_columns(sum, rows, regs, x->q + step * 4, x->ldq, raw);
     }
@@ -43,18 +45,13 @@ TN_INLINE void slab8(ints *sum, size_t rows, size_t blocks, const tn_slab *x, co
 TN_INLINE void slab4(ints *sum, size_t rows, size_t blocks, const tn_slab *x, const unsigned char *w,
                      size_t block_bytes, const int8_t *steps, size_t step_bytes) {
     const size_t regs = blocks * PARTS;
-    const ints nibble = all_ints(0x0F0F0F0F);
     ints small[ROWS * REGS], low[REGS], high[REGS];
     TN_UNROLL for (size_t i = 0; i < rows; i++) {
         const ints start = all_ints(-8 * x->sum[i * x->ldsum]);
         TN_UNROLL for (size_t r = 0; r < regs; r++) small[i * regs + r] = start;
     }
     TN_UNROLL for (size_t step = 0; step < 4; step++) {
-        TN_UNROLL for (size_t r = 0; r < regs; r++) {
-            const ints raw = load_bytes(w + r / PARTS * block_bytes + step * 64 + r % PARTS * (64 / PARTS));
-            low[r] = and_ints(raw, nibble);
-            high[r] = and_ints(shift_right_4(raw), nibble);
-        }
+        load_nibbles(low, high, regs, w, block_bytes, step);
         four_columns(small, rows, regs, x->q + step * 8, x->ldq, low);
         four_columns(small, rows, regs, x->q + step * 8 + 4, x->ldq, high);
     }
