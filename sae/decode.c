@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { AT_ONCE = 16, LINE = 64 /* bytes */ };
+enum { AT_ONCE = 16 };
 
 typedef struct {
     const sae_model *s;
@@ -22,8 +22,7 @@ typedef struct {
 
 static void ask(const decode_job *job, const sae_entry *list, size_t n) {
     size_t d = (size_t)job->s->cfg.d_in;
-    for (size_t j = 0; j < n; j++)
-        for (size_t k = 0; k < d; k += LINE / sizeof(float)) TN_PREFETCH(job->s->w_dec + list[j].at * d + k);
+    for (size_t j = 0; j < n; j++) tn_prefetch_row(job->s->w_dec + list[j].at * d, d);
 }
 
 /* xhat [D] += n entries, at most AT_ONCE. */

@@ -110,7 +110,7 @@ static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
 
 /* Products in F32 that are computed together, and where they go: those of one half, while the rows of the
  * other's, which lie anywhere in memory, come nearer. */
-enum { AT_ONCE = 8, LINE = 64 /* bytes */ };
+enum { AT_ONCE = 8 };
 typedef struct {
     const float *x[AT_ONCE], *w[AT_ONCE]; /* rows [D] */
     float *z[AT_ONCE];
@@ -130,7 +130,7 @@ static void flush(const sae_search *s, half *p) {
 
 static void ask_for(const sae_search *s, products *p, const float *x, const float *w, float *z) {
     half *h = &p->halves[p->filling];
-    for (size_t k = 0; k < s->d; k += LINE / sizeof *w) TN_PREFETCH(w + k);
+    tn_prefetch_row(w, s->d);
     h->x[h->n] = x;
     h->w[h->n] = w;
     h->z[h->n++] = z;

@@ -43,6 +43,12 @@ static inline uint64_t tn_hash_bytes(const char *p, size_t n) {
 #define TN_PREFETCH(p) ((void)(p))
 #endif
 
+/* Asks for all of a row [n], line by line. */
+static inline void tn_prefetch_row(const float *row, size_t n) {
+    enum { LINE_FLOATS = 64 / sizeof(float) };
+    for (size_t i = 0; i < n; i += LINE_FLOATS) TN_PREFETCH(row + i);
+}
+
 /* How many bytes lie before the first marked one; 8 when none is marked. m has no bits but marks. */
 static inline size_t tn_before_mark(uint64_t m) {
     uint64_t below = ((m - 1) & ~m & TN_MARKS) >> 7; /* one in each byte before the mark */
