@@ -49,10 +49,11 @@ def dead(lines):
     return f"{100 * statistics.mean(p['dead'] / p['latents'] for p in lines):.1f} %" if lines else "–"
 
 
-def compared(lines, archs):
+def compared(lines, model, archs):
     """Each architecture at the other side's L0, seed by seed."""
     rows = []
     for arch, how in archs.items():
+        around, _ = model.values(arch, how)
         of = {side: [p for p in lines if p["arch"] == arch and p["side"] == side] for side in ("ours", "theirs")}
         pairs = {"fve": [], "recovered": []}
         for other in of["theirs"]:
@@ -61,9 +62,9 @@ def compared(lines, archs):
                 value = at_l0(same, other["l0"], figure)
                 if value is not None:
                     found.append((value, other[figure]))
-        near = [p for p in of["ours"] if p["value"] in how.near]
+        near = [p for p in of["ours"] if p["value"] in around]
         ours_l0 = [f"{statistics.mean(p['l0'] for p in near if p['value'] == value):.1f}"
-                   for value in how.near if any(p["value"] == value for p in near)]
+                   for value in around if any(p["value"] == value for p in near)]
         row = [arch, len(pairs["fve"]), spread([p["l0"] for p in of["theirs"]], 1), ", ".join(ours_l0) or "–"]
         for figure in ("fve", "recovered"):
             row += [spread([v for v, _ in pairs[figure]], 4), spread([p[figure] for p in of["theirs"]], 4),
@@ -95,11 +96,19 @@ def picture(model, lines):
     return path.name
 
 
-def settings(archs):
-    theirs = [f"{arch} {', '.join(f'{name} {value:g}' for name, value in how.theirs.items())}" for arch, how in archs.items()]
-    ours = [f"{arch} {how.option} {','.join(f'{v:g}' for v in how.near)}" for arch, how in archs.items()]
-    return ["Theirs: " + "; ".join(theirs) + ".", "", "Ours: " + "; ".join(ours) + "; for the frontier, with the first "
-            "seed, also " + "; ".join(f"{a} {','.join(f'{v:g}' for v in how.far)}" for a, how in archs.items()) + "."]
+def settings_theirs(archs):
+    one = [f"{arch} {', '.join(f'{name} {value:g}' for name, value in how.theirs.items())}" for arch, how in archs.items()]
+    return "Theirs: " + "; ".join(one) + "."
+
+
+def settings_ours(model, archs):
+    def listed(values):
+        return ",".join(f"{v:g}" for v in values)
+
+    values = {arch: model.values(arch, how) for arch, how in archs.items()}
+    return ("Ours: " + "; ".join(f"{arch} {how.option} {listed(values[arch][0])}" for arch, how in archs.items()) +
+            "; for the frontier, with the first seed, also " +
+            "; ".join(f"{arch} {listed(far)}" for arch, (_, far) in values.items()) + ".")
 
 
 def measured_with(lines):
@@ -122,7 +131,7 @@ def write(models, archs, found, batch):
             "difference is ours less theirs, seed by seed, and \"equal\" when it is within two standard errors.", ""]
     versions = sorted({f"dictionary_learning {p['dictionary_learning']}, PyTorch {p['torch']}" for p in found
                        if "torch" in p})
-    page += ["; ".join(versions) + ".", "", *settings(archs), ""]
+    page += ["; ".join(versions) + ".", "", settings_theirs(archs), ""]
     for model in models:
         lines = [p for p in found if p["model"] == model.name]
         theirs = [p for p in lines if p["side"] == "theirs"]
@@ -133,6 +142,6 @@ def write(models, archs, found, batch):
         page += [f"## {model.name}", "", f"{measured_with(lines)}", "",
                  f"Layer {model.layer}, {one['latents']:,} latents, {one['steps']:,} steps of {batch} rows. FVE, L0 and dead latents on {one['rows']:,} held-out rows, loss recovered on "
                  f"{one['targets']:,} tokens of held-out documents, where the model itself loses {one['ce']:.3f} nats.", "",
-                 *compared(lines, archs), "", *ordered(lines, archs), "",
+                 settings_ours(model, archs), "", *compared(lines, model, archs), "", *ordered(lines, archs), "",
                  f"![Sparsity and fidelity of ours]({picture(model, lines)})", ""]
     PAGE.write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")

@@ -37,6 +37,7 @@ class Model:
     replay: list  # how sae capture and sae eval read the documents
     capture: list  # which rows are left out of the activations
     documents: int  # held-out documents for the loss recovered
+    near: dict  # Arch.near of this model, where the other side ends at another L0
 
     def file(self, part, suffix):
         return DIR / self.name / f"{part}{suffix}"
@@ -45,10 +46,16 @@ class Model:
     def directory(self):
         return places.MODELS[self.name]
 
+    def values(self, name, arch):
+        """Ours: those around the other side's L0, for every seed, and more of them, with the first seed."""
+        near = self.near.get(name, arch.near)
+        return near, tuple(value for value in (*arch.near, *arch.far) if value not in near)
+
 
 MODELS = [
-    Model("vehicles", 3, 4, [], [], 150),
-    Model("smollm2", 15, 2, ["--raw", "--positions", "prompt", "--skip-first"], ["--max-norm", "10"], 8),
+    Model("vehicles", 3, 4, [], [], 150, {}),
+    Model("smollm2", 15, 2, ["--raw", "--positions", "prompt", "--skip-first"], ["--max-norm", "10"], 8,
+          {"batchtopk": (32, 40), "relu": (2, 4), "gated": (4, 8)}),
 ]
 
 
@@ -100,7 +107,8 @@ def all_trained(seeds):
         for model in MODELS:
             for name, arch in ARCHS.items():
                 yield Trained(model, "theirs", name, None, seed)
-                for value in (*arch.near, *(arch.far if seed == 1 else ())):
+                near, far = model.values(name, arch)
+                for value in (*near, *(far if seed == 1 else ())):
                     yield Trained(model, "ours", name, value, seed)
 
 
