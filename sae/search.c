@@ -5,7 +5,15 @@
 
 #include <string.h>
 
-enum { GROUP = 64 /* latents computed together */ };
+enum {
+    CACHE = 3 << 18, /* bytes of a second-level cache that are taken for granted */
+    FEWEST = 16
+};
+
+size_t sae_rows_in_cache(size_t d) {
+    size_t rows = CACHE / sizeof(float) / d;
+    return rows < FEWEST ? FEWEST : rows;
+}
 
 void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,
                      const sae_screen *screen) {
@@ -109,8 +117,9 @@ static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
 }
 
 /* Products in F32 that are computed together, and where they go: those of one half, while the rows of the
- * other's, which lie anywhere in memory, come nearer. */
-enum { AT_ONCE = 8 };
+ * other's, which lie anywhere in memory, come nearer. Where most latents are needed OFTEN by a block of rows,
+ * their rows are in cache already, and asking for them only costs time. */
+enum { AT_ONCE = 8, OFTEN = 2 };
 typedef struct {
     const float *x[AT_ONCE], *w[AT_ONCE]; /* rows [D] */
     float *z[AT_ONCE];
@@ -118,7 +127,7 @@ typedef struct {
 } half;
 typedef struct {
     half halves[2];
-    int filling;
+    int filling, seldom;
 } products;
 
 static void flush(const sae_search *s, half *p) {
@@ -130,7 +139,7 @@ static void flush(const sae_search *s, half *p) {
 
 static void ask_for(const sae_search *s, products *p, const float *x, const float *w, float *z) {
     half *h = &p->halves[p->filling];
-    tn_prefetch_row(w, s->d);
+    if (p->seldom) tn_prefetch_row(w, s->d);
     h->x[h->n] = x;
     h->w[h->n] = w;
     h->z[h->n++] = z;
@@ -139,15 +148,16 @@ static void ask_for(const sae_search *s, products *p, const float *x, const floa
     flush(s, &p->halves[p->filling]);
 }
 
-/* Puts products in F32 in the place of approximations. */
-static void compute(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
-    products p = {.filling = 0};
+/* Puts products in F32 in the place of approximations, `all` of them. */
+static void compute(const sae_search *s, sae_search_room *room, const float *x, size_t n, size_t all) {
+    size_t group = sae_rows_in_cache(s->d);
+    products p = {.seldom = all < OFTEN * s->f};
     memset(room->place, 0, n * sizeof *room->place);
-    for (size_t i0 = 0; i0 < s->f; i0 += GROUP)
+    for (size_t i0 = 0; i0 < s->f; i0 += group)
         for (size_t r = 0; r < n; r++) {
             sae_entry *found = room->found + r * room->most;
             uint32_t j = room->place[r];
-            for (; j < room->n_found[r] && found[j].at < i0 + GROUP; j++)
+            for (; j < room->n_found[r] && found[j].at < i0 + group; j++)
                 ask_for(s, &p, x + r * s->d, s->w_enc + found[j].at * s->d, &found[j].z);
             room->place[r] = j;
         }
@@ -157,7 +167,8 @@ static void compute(const sae_search *s, sae_search_room *room, const float *x, 
 int sae_search_rows(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
     if (!find_all(s, room, x, n)) return 0;
     if (!s->screened) return 1;
-    if (reduce(s, room, n) > n * s->f / SAE_TOO_MANY) return 0;
-    compute(s, room, x, n);
+    size_t all = reduce(s, room, n);
+    if (all > n * s->f / SAE_TOO_MANY) return 0;
+    compute(s, room, x, n, all);
     return 1;
 }

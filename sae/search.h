@@ -7,9 +7,9 @@
  *
  * What surely stays below it is forgotten at once. Where each row has a k of its own, floor_b is the k-th
  * largest value so far - a heap for each row, of lower bounds when screening - and what has been found is
- * reduced once more by the floor in the end. Approximations are then replaced by products in F32, 64 latents
- * at a time, so that their rows of W_enc stay in cache for all rows of the block. Each product has the bits
- * that matmul_f32 gives it.
+ * reduced once more by the floor in the end. Approximations are then replaced by products in F32, as
+ * many latents at a time as have their rows of W_enc in cache for all rows of the block. Each product has the
+ * bits that matmul_f32 gives it.
  */
 #ifndef SAE_SEARCH_H
 #define SAE_SEARCH_H
@@ -49,6 +49,9 @@ typedef struct {
 /* Latents of a chunk: a multiple of the tiles of every kernel. Screening gives up where more than one latent
  * in SAE_TOO_MANY has to be computed: there the dense encoder is faster. */
 enum { SAE_CHUNK = 192, SAE_TOO_MANY = 8 };
+
+/* How many rows [d] stay in cache while others pass by. */
+size_t sae_rows_in_cache(size_t d);
 
 /* `screen`: the copy that will be used, or NULL. */
 void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,

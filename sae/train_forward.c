@@ -16,12 +16,17 @@ static void center_rows(void *ctx, size_t begin, size_t end) {
         for (size_t k = 0; k < d; k++) t->xin[b * d + k] = t->x[b * d + k] - t->model->b_dec[k];
 }
 
+size_t sae_train_rows_together(const sae_trainer *t) {
+    size_t threads = (size_t)t->ex.threads, share = ((size_t)t->n + threads - 1) / threads;
+    return share < SAE_MOST_ROWS ? share : SAE_MOST_ROWS;
+}
+
 void sae_train_decode(const sae_trainer *t, const sae_piece *p,
                       float (*value)(const sae_trainer *, size_t, float), float *out, double *l0) {
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in;
-    for (size_t i0 = p->i0; i0 < p->i1; i0 += SAE_GROUP) {
-        size_t i1 = p->i1 - i0 < SAE_GROUP ? p->i1 : i0 + SAE_GROUP;
+    size_t d = (size_t)s->cfg.d_in, group = sae_rows_in_cache(d);
+    for (size_t i0 = p->i0; i0 < p->i1; i0 += group) {
+        size_t i1 = p->i1 - i0 < group ? p->i1 : i0 + group;
         for (size_t b = p->b0; b < p->b1; b++) {
             const sae_entry *list = p->lists->of_row + b * p->lists->room;
             uint32_t a = p->place[b - p->b0];
@@ -48,12 +53,12 @@ void sae_train_decode(const sae_trainer *t, const sae_piece *p,
 static void decode_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in;
-    for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        uint32_t place[SAE_ROWS] = {0};
+    size_t d = (size_t)s->cfg.d_in, rows = sae_train_rows_together(t);
+    for (size_t b0 = begin; b0 < end; b0 += rows) {
+        uint32_t place[SAE_MOST_ROWS] = {0};
         sae_piece all = {.lists = &t->lists,
                          .b0 = b0,
-                         .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS,
+                         .b1 = end - b0 < rows ? end : b0 + rows,
                          .i1 = (size_t)s->cfg.d_sae,
                          .place = place};
         for (size_t b = b0; b < all.b1; b++) {
@@ -114,7 +119,7 @@ void sae_train_forward(sae_trainer *t, const float *x, int n, double l1, sae_met
     sae_lists_turn(&t->lists, rows, f, t->ex.threads);
     tn_parallel_for(f, SAE_GROUP, t->ex.threads, tally, t);
     if (t->arch->auxk) sae_auxk_start(t);
-    tn_parallel_for(rows, SAE_ROWS, t->ex.threads, decode_rows, t);
+    tn_parallel_for(rows, sae_train_rows_together(t), t->ex.threads, decode_rows, t);
 
     double se = 0, fired = 0;
     for (size_t b = 0; b < rows; b++) se += t->row_se[b];

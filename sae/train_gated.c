@@ -58,13 +58,13 @@ static double sum(const sae_trainer *t, size_t i) {
 static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
     sae_trainer *t = ctx;
     const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in;
+    size_t d = (size_t)s->cfg.d_in, rows = sae_train_rows_together(t);
     float two_over_n = 2.0f / (float)t->n;
-    for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        uint32_t place[SAE_ROWS] = {0};
+    for (size_t b0 = begin; b0 < end; b0 += rows) {
+        uint32_t place[SAE_MOST_ROWS] = {0};
         sae_piece all = {.lists = &t->lists,
                          .b0 = b0,
-                         .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS,
+                         .b1 = end - b0 < rows ? end : b0 + rows,
                          .i1 = (size_t)s->cfg.d_sae,
                          .place = place};
         for (size_t b = b0; b < all.b1; b++) memcpy(t->aux_err + b * d, s->b_dec, d * sizeof *t->aux_err);
@@ -83,7 +83,7 @@ static void reconstruct_rows(void *ctx, size_t begin, size_t end) {
 
 static double auxiliary(sae_trainer *t) {
     double se = 0;
-    tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, reconstruct_rows, t);
+    tn_parallel_for((size_t)t->n, sae_train_rows_together(t), t->ex.threads, reconstruct_rows, t);
     for (int b = 0; b < t->n; b++) se += t->aux_se[b];
     return se / t->n;
 }

@@ -31,10 +31,13 @@ typedef struct {
     float penalty; /* lambda / n */
 } grad_job;
 
+enum { AT_A_TIME = 2 * SAE_ROWS }; /* batch rows that a group of latents meets at a time */
+
 /* The latents of a group and their gradients. */
 typedef struct {
     const grad_job *job;
     size_t i0, i1;
+    float *dw_enc, *dw_dec; /* [SAE_GROUP, D] each, in cache while the entries are added */
     sae_latent_grad of[SAE_GROUP];
 } group;
 
@@ -50,7 +53,7 @@ static void add_entries(group *q, const sae_lists *l, const int32_t *number,
         place[i - q->i0] = none ? 0 : l->first[at];
         stop[i - q->i0] = none ? 0 : l->first[at + 1];
     }
-    for (size_t b = SAE_ROWS; b < (size_t)t->n + SAE_ROWS; b += SAE_ROWS)
+    for (size_t b = AT_A_TIME; b < (size_t)t->n + AT_A_TIME; b += AT_A_TIME)
         for (size_t i = q->i0, j = 0; i < q->i1; i++, j++) {
             sae_latent_grad *g = &q->of[j];
             size_t first = place[j];
@@ -68,8 +71,8 @@ static void start_latent(group *q, size_t i) {
     sae_latent_grad *g = &q->of[i - q->i0];
     *g = (sae_latent_grad){.w = s->w_dec + i * d,
                            .xin = s->cfg.apply_b_dec_to_input ? t->xin : t->x,
-                           .dw_enc = t->g.w_enc + i * d,
-                           .dw_dec = t->g.w_dec + i * d,
+                           .dw_enc = q->dw_enc + (i - q->i0) * d,
+                           .dw_dec = q->dw_dec + (i - q->i0) * d,
                            .lambda_n = q->job->penalty};
     if (!sae_train_touched(t, i)) return; /* its rows of g stay unwritten: the update takes zeros for them */
     memset(g->dw_enc, 0, d * sizeof *g->dw_enc);
@@ -85,13 +88,19 @@ static void finish_latent(group *q, size_t i, float *part) {
     sae_latent_grad *g = &q->of[i - q->i0];
     double squares = 0;
     if (sae_train_touched(t, i)) {
+        const float *both[2] = {g->dw_dec, g->w};
+        float dots[2];
         if (t->arch->rest) t->arch->rest(t, i, g);
-        if (t->opts.unit_norm_decoder)
-            k->axpy(g->dw_dec, -k->dot(g->dw_dec, g->w, d) / k->dot(g->w, g->w, d), g->w, d);
-        else if (t->weight[i] > 0)
+        if (t->opts.unit_norm_decoder) {
+            tn_dots(k, dots, both, (const float *[]){g->w, g->w}, 2, d);
+            k->axpy(g->dw_dec, -dots[0] / dots[1], g->w, d);
+        } else if (t->weight[i] > 0) {
             k->axpy(g->dw_dec, g->dnorm / t->weight[i], g->w, d);
+        }
         if (s->cfg.apply_b_dec_to_input) k->axpy(part, -g->dpre, s->w_enc + i * d, d);
-        squares = (double)k->dot(g->dw_enc, g->dw_enc, d) + (double)k->dot(g->dw_dec, g->dw_dec, d);
+        both[1] = g->dw_enc;
+        tn_dots(k, dots, both, both, 2, d);
+        squares = (double)dots[1] + (double)dots[0];
     }
     for (int v = 0; v < t->n_vectors; v++) {
         t->g.vector[v][i] = g->d[v];
@@ -100,18 +109,37 @@ static void finish_latent(group *q, size_t i, float *part) {
     t->grad_sq[i] = squares;
 }
 
-static void gradient_groups(void *ctx, size_t begin, size_t end) {
+/* The group's gradients go to t->g, which only the update reads: all latents that have one and stand side by
+ * side at once. */
+static void put_away(const group *q) {
+    const sae_trainer *t = q->job->t;
+    size_t d = (size_t)t->model->cfg.d_in;
+    for (size_t i = q->i0, end; i < q->i1; i = end + 1) {
+        for (end = i; end < q->i1 && sae_train_touched(t, end);) end++;
+        size_t from = (i - q->i0) * d, n = (end - i) * d;
+        tn_put_away(t->ex.k, t->g.w_enc + i * d, q->dw_enc + from, n);
+        tn_put_away(t->ex.k, t->g.w_dec + i * d, q->dw_dec + from, n);
+    }
+}
+
+static void gradient_groups(void *ctx, size_t worker, size_t begin, size_t end) {
     const grad_job *job = ctx;
     const sae_trainer *t = job->t;
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
+    float *room = t->grad_room + worker * 2 * SAE_GROUP * d;
     for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
-        group q = {.job = job, .i0 = i0, .i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP};
+        group q = {.job = job,
+                   .i0 = i0,
+                   .i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP,
+                   .dw_enc = room,
+                   .dw_dec = room + SAE_GROUP * d};
         float *part = t->b_dec_part + i0 / SAE_GROUP * d;
         for (size_t i = i0; i < q.i1; i++) start_latent(&q, i);
         add_entries(&q, &t->lists, NULL, t->arch->gradient);
         if (t->n_dead > 0) add_entries(&q, &t->dead_lists, t->dead_at, sae_auxk_gradient);
         memset(part, 0, d * sizeof *part);
         for (size_t i = i0; i < q.i1; i++) finish_latent(&q, i, part);
+        put_away(&q);
     }
 }
 
@@ -124,7 +152,7 @@ double sae_train_gradient(sae_trainer *t, double l1) {
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
     grad_job job = {.t = t, .penalty = (float)(l1 / t->n)};
     tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, scale_error, t);
-    tn_parallel_for(f, SAE_GROUP, t->ex.threads, gradient_groups, &job);
+    tn_parallel_for_workers(f, SAE_GROUP, t->ex.threads, gradient_groups, &job);
 
     /* The sums over all rows and over all groups, in order. */
     double squares = 0;

@@ -24,9 +24,10 @@
 #include "sae/train_lists.h"
 #include "tensor/arena.h"
 
-#define SAE_AT_ONCE 16 /* rows that one call of tn_dots or tn_axpys takes */
-#define SAE_GROUP 64   /* latents per piece of work; their encoder rows stay in the second-level cache */
-#define SAE_ROWS 64    /* batch rows per piece of work when decoding, for the same reason */
+#define SAE_AT_ONCE 16    /* rows that one call of tn_dots or tn_axpys takes */
+#define SAE_GROUP 64      /* latents per piece of work; their encoder rows stay in the second-level cache */
+#define SAE_ROWS 64       /* batch rows per piece of work, for the same reason, … */
+#define SAE_MOST_ROWS 512 /* … but for decoding, where they pass by the rows of W_dec that stay in cache */
 
 #define SAE_DIGITS 2048 /* values of the digits that BatchTopK counts */
 
@@ -121,6 +122,7 @@ struct sae_trainer {
     double *z_sum;     /* [F] what sae_train_arch.sum says */
     double *grad_sq;   /* [F] squared length of the latent's gradient */
     double *mean;      /* [D] column sums of x */
+    float *grad_room;  /* [threads, 2, SAE_GROUP, D] dW_enc and dW_dec of a group of latents */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
     float *xin_sum;    /* [D] JumpReLU: sum of xin over the batch, for the loss on pre-activations */
     float *zero;       /* [D] the gradient of a latent that does not fire */
@@ -185,7 +187,10 @@ typedef struct {
     uint32_t *place;       /* [b1 - b0] how far a row's list has been read: 0 at first, then moved on */
     const int32_t *latent; /* which one number i of the lists is (NULL: i) */
 } sae_piece;
-/* train_forward.c: adds what they decode to - value of their entries (NULL: the entries), latents ascending -
+/* train_forward.c: how many rows of the batch decode together, at most SAE_MOST_ROWS: each time W_dec comes
+ * from memory. */
+size_t sae_train_rows_together(const sae_trainer *t);
+/* … adds what they decode to - value of their entries (NULL: the entries), latents ascending -
  * to out [n, D], and how many of a row are not 0 to l0 [n] (or NULL). A group of latents at a time, which
  * stay in cache while all rows pass by. */
 void sae_train_decode(const sae_trainer *t, const sae_piece *p,

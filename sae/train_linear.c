@@ -7,8 +7,6 @@
 void sae_train_linear_gradient(const sae_trainer *t, const float *err, float push, sae_latent_grad *g) {
     const tn_kernels *k = t->ex.k;
     size_t d = (size_t)t->model->cfg.d_in;
-    const float *ws[SAE_AT_ONCE];
-    for (size_t c = 0; c < SAE_AT_ONCE; c++) ws[c] = g->w;
     for (size_t a = 0; a < g->count; a += SAE_AT_ONCE) {
         const size_t n = g->count - a < SAE_AT_ONCE ? g->count - a : SAE_AT_ONCE;
         const float *errs[SAE_AT_ONCE], *xs[SAE_AT_ONCE]; /* [n] rows [D] */
@@ -18,9 +16,8 @@ void sae_train_linear_gradient(const sae_trainer *t, const float *err, float pus
             errs[c] = err + g->list[a + c].at * d;
             xs[c] = g->xin + g->list[a + c].at * d;
         }
-        tn_dots(k, dz, errs, ws, n, d);
+        tn_dots_axpys(k, dz, g->dw_dec, z, errs, g->w, n, d);
         for (size_t c = 0; c < n; c++) g->dpre += dz[c] += push;
-        tn_axpys(k, g->dw_dec, z, errs, n, d);
         tn_axpys(k, g->dw_enc, dz, xs, n, d);
     }
     g->d[0] = g->dpre;

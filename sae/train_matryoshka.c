@@ -24,10 +24,11 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
     size_t d = (size_t)t->model->cfg.d_in, matrix = (size_t)t->opts.batch * d;
     int inner = t->opts.n_widths - 1;
     float factor = (float)(2 * sae_train_mse_weight(&t->opts) / t->n);
-    for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
-        uint32_t place[SAE_ROWS] = {0};
+    size_t rows = sae_train_rows_together(t);
+    for (size_t b0 = begin; b0 < end; b0 += rows) {
+        uint32_t place[SAE_MOST_ROWS] = {0};
         sae_piece level = {
-            .lists = &t->lists, .b0 = b0, .b1 = end - b0 < SAE_ROWS ? end : b0 + SAE_ROWS, .place = place};
+            .lists = &t->lists, .b0 = b0, .b1 = end - b0 < rows ? end : b0 + rows, .place = place};
         size_t b1 = level.b1;
         for (int l = 0; l < inner; l++) {
             float *err = t->level_err + (size_t)l * matrix;      /* [n, D] */
@@ -56,7 +57,7 @@ static void inner_rows(void *ctx, size_t begin, size_t end) {
 
 static double auxiliary(sae_trainer *t) {
     double aux = sae_auxk_loss(t), se = 0;
-    tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, inner_rows, t);
+    tn_parallel_for((size_t)t->n, sae_train_rows_together(t), t->ex.threads, inner_rows, t);
     for (int b = 0; b < t->n; b++) se += t->aux_se[b];
     return aux + sae_train_mse_weight(&t->opts) * se / t->n;
 }

@@ -11,20 +11,13 @@
 
 typedef struct {
     sae_trainer *t;
-    float lr, c1, c2; /* c = 1 - beta^t */
-    float scale;      /* of the gradient: below 1 when clipped */
-    int copy;         /* 1: the next step will look for a small copy of the encoder */
+    tn_adam how;
+    int copy; /* 1: the next step will look for a small copy of the encoder */
 } update_job;
 
 /* One array of n parameters. */
-static void adam(const update_job *job, float lr, float *p, const float *g, float *m, float *v, size_t n) {
-    const sae_train_opts *o = &job->t->opts;
-    job->t->ex.k->adam(p, g, m, v, n, lr, o->beta1, o->beta2, o->adam_eps, job->c1, job->c2);
-}
-
-static void shrink(float *g, float scale, size_t n) {
-    if (scale == 1.0f) return;
-    for (size_t k = 0; k < n; k++) g[k] *= scale;
+static void adam(const update_job *job, float *p, const float *g, float *m, float *v, size_t n) {
+    job->t->ex.k->adam(p, g, m, v, n, &job->how);
 }
 
 /* w [n] back to length 1. */
@@ -45,10 +38,10 @@ static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
     sae_model *s = t->model;
     size_t d = (size_t)s->cfg.d_in;
     for (int j = 0; j < t->n_vectors; j++) {
-        float *g = t->g.vector[j] + begin, *p = *t->vectors[j].data + begin;
-        shrink(g, job->scale, end - begin);
-        float lr = t->vectors[j].data == &s->threshold ? job->lr * t->opts.threshold_speed : job->lr;
-        adam(job, lr, p, g, t->m.vector[j] + begin, t->v.vector[j] + begin, end - begin);
+        tn_adam how = job->how;
+        if (t->vectors[j].data == &s->threshold) how.lr *= t->opts.threshold_speed;
+        t->ex.k->adam(*t->vectors[j].data + begin, t->g.vector[j] + begin, t->m.vector[j] + begin,
+                      t->v.vector[j] + begin, end - begin, &how);
     }
     for (size_t i = begin; i < end && s->threshold; i++) /* below 0 it would let negative values pass */
         if (s->threshold[i] < 0) s->threshold[i] = 0;
@@ -56,14 +49,9 @@ static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
         size_t at = i * d;
         int touched = sae_train_touched(t, i);
         float *w = s->w_dec + at; /* [D] */
-        if (touched) {
-            shrink(t->g.w_enc + at, job->scale, d);
-            shrink(t->g.w_dec + at, job->scale, d);
-        }
-        adam(job, job->lr, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at,
-             t->v.w_enc + at, d);
+        adam(job, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
         if (job->copy) sae_train_copy(t, worker, i);
-        adam(job, job->lr, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
+        adam(job, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
         if (t->opts.unit_norm_decoder) normalise(t->ex.k, w, d);
     }
 }
@@ -71,14 +59,15 @@ static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
 void sae_train_update(sae_trainer *t, double lr, float scale) {
     sae_model *s = t->model;
     const sae_train_opts *o = &t->opts;
-    update_job job = {.t = t,
-                      .lr = (float)lr,
-                      .c1 = (float)(1 - pow((double)o->beta1, t->steps + 1)),
-                      .c2 = (float)(1 - pow((double)o->beta2, t->steps + 1)),
-                      .scale = scale,
-                      .copy = t->screening && t->dense_steps == 0};
+    update_job job = {.t = t, .copy = t->screening && t->dense_steps == 0};
+    job.how = (tn_adam){.lr = (float)lr,
+                        .b1 = o->beta1,
+                        .b2 = o->beta2,
+                        .eps = o->adam_eps,
+                        .c1 = (float)(1 - pow((double)o->beta1, t->steps + 1)),
+                        .c2 = (float)(1 - pow((double)o->beta2, t->steps + 1)),
+                        .scale = scale};
     tn_parallel_for_workers((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
     t->copied = job.copy;
-    shrink(t->g.b_dec, scale, (size_t)s->cfg.d_in);
-    adam(&job, job.lr, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
+    adam(&job, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
 }

@@ -88,6 +88,13 @@ typedef struct {
     float a, b, c;
 } tn_bar;
 
+/* How an Adam step goes. c1 = 1-b1^t, c2 = 1-b2^t, computed in double from these same floats: 1-0.999f is
+ * 1e-5 off 1-0.999, and only then does the bias cancel. */
+typedef struct {
+    float lr, b1, b2, eps, c1, c2;
+    float scale; /* of the gradient: below 1 when it is clipped */
+} tn_adam;
+
 enum { TN_FMA_LANES = 192, TN_TILE_FLOP = 4 * 2 * 16 * 16 * 32 };
 
 typedef struct {
@@ -147,9 +154,14 @@ typedef struct {
     float (*dot)(const float *a, const float *b, size_t n);
     /* y[i] += a * x[i] */
     void (*axpy)(float *y, float a, const float *x, size_t n);
-    /* Several of these at once, with the same bits (tn_dots, tn_axpys); NULL where that gains nothing. */
+    /* Several of these at once, with the same bits (tn_dots and those behind it); NULL where that gains
+     * nothing. */
     void (*dots)(float *y, const float *const *x, const float *const *w, size_t count, size_t n);
     void (*axpys)(float *y, const float *a, const float *const *x, size_t count, size_t n);
+    void (*dots_axpys)(float *dots, float *y, const float *a, const float *const *x, const float *w,
+                       size_t count, size_t n);
+    /* to[i] = from[i], past the caches: for what is not read again soon (tn_put_away); or NULL */
+    void (*put_away)(float *to, const float *from, size_t n);
     /* y[i] += x[i]; y may equal x */
     void (*add)(float *y, const float *x, size_t n);
 
@@ -166,12 +178,10 @@ typedef struct {
      * arXiv:2002.05202) */
     void (*swiglu)(float *y, const float *gate, const float *up, size_t n);
 
-    /* One Adam step (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) over p, g, m, v [n]:
-     * m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g^2; p -= lr * (m/c1) / (sqrt(v/c2) + eps)
-     * with c1 = 1-b1^t, c2 = 1-b2^t, computed in double from these same floats: 1-0.999f is 1e-5 off
-     * 1-0.999, and only then does the bias cancel. Every operation rounds once, as plain C does. */
-    void (*adam)(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                 float eps, float c1, float c2);
+    /* One Adam step (Kingma & Ba 2015, arXiv:1412.6980, algorithm 1) over p, g, m, v [n], with h = *how:
+     * m = h.b1*m + (1-h.b1)*G; v = h.b2*v + (1-h.b2)*G^2; p -= h.lr * (m/h.c1) / (sqrt(v/h.c2) + h.eps)
+     * where G = h.scale * g. Every operation rounds once, as plain C does. */
+    void (*adam)(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how);
 
     /* `rounds` times TN_FMA_LANES independent multiply-adds between registers, as fast as the tier can;
      * nothing is for use, sink [TN_FMA_LANES] only keeps the compiler from leaving it out. Measures the
@@ -242,6 +252,13 @@ void tn_dots(const tn_kernels *k, float *y, const float *const *x, const float *
 /* y[i] += a[c] * x[c][i] for c = 0 … count-1 in this order: the bits of k->axpy, but y is read and written
  * once. */
 void tn_axpys(const tn_kernels *k, float *y, const float *a, const float *const *x, size_t count, size_t n);
+/* Both, while each x is read once: dots[c] = sum_i x[c][i] * w[i], y[i] += a[c] * x[c][i]. y is none of x, w.
+ */
+void tn_dots_axpys(const tn_kernels *k, float *dots, float *y, const float *a, const float *const *x,
+                   const float *w, size_t count, size_t n);
+
+/* to[n] = from[n], which do not overlap; `to` does not come into the caches where the tier can avoid it. */
+void tn_put_away(const tn_kernels *k, float *to, const float *from, size_t n);
 
 /* dst[cols, rows] = srcᵀ, src[rows, cols] with row stride ld. */
 void tn_transpose(tn_exec ex, float *dst, const float *src, size_t rows, size_t cols, size_t ld);

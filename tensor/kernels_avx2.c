@@ -62,6 +62,15 @@ static void axpy(float *y, float a, const float *x, size_t n) {
     for (; i < n; i++) y[i] += a * x[i];
 }
 
+/* Stores past the caches want aligned registers; the fence makes them seen by other threads. */
+static void put_away(float *to, const float *from, size_t n) {
+    size_t i = 0;
+    for (; i < n && (uintptr_t)(to + i) % sizeof(__m256) != 0; i++) to[i] = from[i];
+    for (; i + STEP <= n; i += STEP) _mm256_stream_ps(to + i, _mm256_loadu_ps(from + i));
+    for (; i < n; i++) to[i] = from[i];
+    _mm_sfence();
+}
+
 static void add(float *y, const float *x, size_t n) {
     size_t i = 0;
     for (; i + STEP <= n; i += STEP)
@@ -187,28 +196,29 @@ static void swiglu(float *y, const float *gate, const float *up, size_t n) {
     }
 }
 
-static void adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                 float eps, float c1, float c2) {
-    const float a1 = 1.0f - b1, a2 = 1.0f - b2;
+static void adam(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how) {
+    const tn_adam h = *how;
+    const float a1 = 1.0f - h.b1, a2 = 1.0f - h.b2;
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        const __m256 gi = _mm256_loadu_ps(g + i);
-        const __m256 mi = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(b1), _mm256_loadu_ps(m + i)),
+        const __m256 gi = _mm256_mul_ps(_mm256_set1_ps(h.scale), _mm256_loadu_ps(g + i));
+        const __m256 mi = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(h.b1), _mm256_loadu_ps(m + i)),
                                         _mm256_mul_ps(_mm256_set1_ps(a1), gi));
-        const __m256 vi = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(b2), _mm256_loadu_ps(v + i)),
+        const __m256 vi = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(h.b2), _mm256_loadu_ps(v + i)),
                                         _mm256_mul_ps(_mm256_set1_ps(a2), _mm256_mul_ps(gi, gi)));
         const __m256 root =
-            _mm256_add_ps(_mm256_sqrt_ps(_mm256_div_ps(vi, _mm256_set1_ps(c2))), _mm256_set1_ps(eps));
+            _mm256_add_ps(_mm256_sqrt_ps(_mm256_div_ps(vi, _mm256_set1_ps(h.c2))), _mm256_set1_ps(h.eps));
         const __m256 move =
-            _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(lr), _mm256_div_ps(mi, _mm256_set1_ps(c1))), root);
+            _mm256_div_ps(_mm256_mul_ps(_mm256_set1_ps(h.lr), _mm256_div_ps(mi, _mm256_set1_ps(h.c1))), root);
         _mm256_storeu_ps(m + i, mi);
         _mm256_storeu_ps(v + i, vi);
         _mm256_storeu_ps(p + i, _mm256_sub_ps(_mm256_loadu_ps(p + i), move));
     }
     for (; i < n; i++) {
-        m[i] = b1 * m[i] + a1 * g[i];
-        v[i] = b2 * v[i] + a2 * (g[i] * g[i]);
-        p[i] -= lr * (m[i] / c1) / (sqrtf(v[i] / c2) + eps);
+        const float gi = h.scale * g[i];
+        m[i] = h.b1 * m[i] + a1 * gi;
+        v[i] = h.b2 * v[i] + a2 * (gi * gi);
+        p[i] -= h.lr * (m[i] / h.c1) / (sqrtf(v[i] / h.c2) + h.eps);
     }
 }
 
@@ -228,7 +238,7 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* clang-format off */
 #define FLOATS \
     .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
-    .dot = dot, .axpy = axpy, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .dot = dot, .axpy = axpy, .put_away = put_away, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */
 

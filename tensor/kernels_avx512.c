@@ -92,6 +92,15 @@ static void axpys(float *y, const float *a, const float *const *x, size_t count,
     for (size_t c = 0; c < count && i < n; c++) axpy(y + i, a[c], x[c] + i, n - i);
 }
 
+/* Stores past the caches want whole aligned lines; the fence makes them seen by other threads. */
+static void put_away(float *to, const float *from, size_t n) {
+    size_t i = 0;
+    for (; i < n && (uintptr_t)(to + i) % sizeof(__m512) != 0; i++) to[i] = from[i];
+    for (; i + TN_LANES <= n; i += TN_LANES) _mm512_stream_ps(to + i, _mm512_loadu_ps(from + i));
+    for (; i < n; i++) to[i] = from[i];
+    _mm_sfence();
+}
+
 static void add(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += TN_LANES) {
         const __mmask16 mask = lanes(n - i);
@@ -177,15 +186,15 @@ static void swiglu(float *y, const float *gate, const float *up, size_t n) {
     }
 }
 
-static void adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                 float eps, float c1, float c2) {
-    const __m512 vb1 = _mm512_set1_ps(b1), vb2 = _mm512_set1_ps(b2);
-    const __m512 a1 = _mm512_set1_ps(1.0f - b1), a2 = _mm512_set1_ps(1.0f - b2);
-    const __m512 vc1 = _mm512_set1_ps(c1), vc2 = _mm512_set1_ps(c2);
-    const __m512 vlr = _mm512_set1_ps(lr), veps = _mm512_set1_ps(eps);
+static void adam(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how) {
+    const __m512 vb1 = _mm512_set1_ps(how->b1), vb2 = _mm512_set1_ps(how->b2);
+    const __m512 a1 = _mm512_set1_ps(1.0f - how->b1), a2 = _mm512_set1_ps(1.0f - how->b2);
+    const __m512 vc1 = _mm512_set1_ps(how->c1), vc2 = _mm512_set1_ps(how->c2);
+    const __m512 vlr = _mm512_set1_ps(how->lr), veps = _mm512_set1_ps(how->eps);
+    const __m512 scale = _mm512_set1_ps(how->scale);
     for (size_t i = 0; i < n; i += TN_LANES) {
         const __mmask16 mask = lanes(n - i);
-        const __m512 gi = load(mask, g + i);
+        const __m512 gi = _mm512_mul_ps(scale, load(mask, g + i));
         const __m512 mi = _mm512_add_ps(_mm512_mul_ps(vb1, load(mask, m + i)), _mm512_mul_ps(a1, gi));
         const __m512 vi =
             _mm512_add_ps(_mm512_mul_ps(vb2, load(mask, v + i)), _mm512_mul_ps(a2, _mm512_mul_ps(gi, gi)));
@@ -211,7 +220,7 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* clang-format off */
 #define FLOATS \
     .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
-    .dot = dot, .dots = tn_avx512_dots, .axpy = axpy, .axpys = axpys, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
+    .dot = dot, .dots = tn_avx512_dots, .axpy = axpy, .axpys = axpys, .dots_axpys = tn_avx512_dots_axpys, .put_away = put_away, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */
 

@@ -165,8 +165,12 @@ TN_INLINE void dots_at_once(size_t rows, float *y, const float *const *x, const 
         ws[i] = w[i < some ? i : 0];
     }
     TN_UNROLL for (size_t i = 0; i < rows + 3; i++) sum[i] = _mm512_setzero_ps();
-    for (size_t t = 0; t < n; t += STEP) {
-        const __mmask16 mask = n - t < STEP ? rest(n - t) : 0xFFFF;
+    size_t t = 0;
+    for (; t + STEP <= n; t += STEP) TN_UNROLL for (size_t i = 0; i < rows; i++) {
+            sum[i] = _mm512_fmadd_ps(_mm512_loadu_ps(xs[i] + t), _mm512_loadu_ps(ws[i] + t), sum[i]);
+        }
+    if (t < n) {
+        const __mmask16 mask = rest(n - t);
         TN_UNROLL for (size_t i = 0; i < rows; i++) {
             sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, xs[i] + t),
                                      _mm512_maskz_loadu_ps(mask, ws[i] + t), sum[i]);
@@ -188,6 +192,68 @@ void tn_avx512_dots(float *y, const float *const *x, const float *const *w, size
             dots_at_once(2, y + c, x + c, w + c, some, n);
         else
             dots_at_once(1, y + c, x + c, w + c, some, n);
+    }
+}
+
+/* One step along n of dots_axpys_at_once. */
+TN_INLINE void dots_axpys_step(__m512 *sum, size_t rows, float *y, const __m512 *a, const float *const *x,
+                               const float *w, size_t t, __mmask16 mask) {
+    const __m512 wt = _mm512_maskz_loadu_ps(mask, w + t);
+    __m512 yt = _mm512_maskz_loadu_ps(mask, y + t);
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        const __m512 xt = load_x(x[i] + t, mask);
+        sum[i] = _mm512_fmadd_ps(xt, wt, sum[i]);
+        yt = _mm512_add_ps(yt, _mm512_mul_ps(a[i], xt));
+    }
+    _mm512_mask_storeu_ps(y + t, mask, yt);
+}
+
+/* dots[i] = x[i] · w and y += a[i] x[i] for constant rows, which come from memory once. */
+TN_INLINE void dots_axpys_at_once(size_t rows, float *dots, float *y, const float *a, const float *const *x,
+                                  const float *w, size_t n) {
+    __m512 sum[ROWS + 3], as[ROWS];
+    const float *xs[ROWS];
+    float folded[ROWS];
+    TN_UNROLL for (size_t i = 0; i < rows + 3; i++) sum[i] = _mm512_setzero_ps();
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        as[i] = _mm512_set1_ps(a[i]);
+        xs[i] = x[i];
+    }
+    size_t t = 0;
+    for (; t + STEP <= n; t += STEP) dots_axpys_step(sum, rows, y, as, xs, w, t, 0xFFFF);
+    if (t < n) dots_axpys_step(sum, rows, y, as, xs, w, t, rest(n - t));
+    fold(folded, 1, sum, rows, 1);
+    TN_UNROLL for (size_t i = 0; i < rows; i++) dots[i] = folded[i];
+}
+
+void tn_avx512_dots_axpys(float *dots, float *y, const float *a, const float *const *x, const float *w,
+                          size_t count, size_t n) {
+    for (size_t c = 0; c < count; c += ROWS) {
+        switch (count - c) {
+        case 1:
+            dots_axpys_at_once(1, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 2:
+            dots_axpys_at_once(2, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 3:
+            dots_axpys_at_once(3, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 4:
+            dots_axpys_at_once(4, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 5:
+            dots_axpys_at_once(5, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 6:
+            dots_axpys_at_once(6, dots + c, y, a + c, x + c, w, n);
+            break;
+        case 7:
+            dots_axpys_at_once(7, dots + c, y, a + c, x + c, w, n);
+            break;
+        default:
+            dots_axpys_at_once(8, dots + c, y, a + c, x + c, w, n);
+        }
     }
 }
 

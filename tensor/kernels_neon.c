@@ -155,25 +155,26 @@ void tn_neon_swiglu(float *y, const float *gate, const float *up, size_t n) {
     }
 }
 
-void tn_neon_adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                  float eps, float c1, float c2) {
-    const float a1 = 1.0f - b1, a2 = 1.0f - b2;
+void tn_neon_adam(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how) {
+    const tn_adam h = *how;
+    const float a1 = 1.0f - h.b1, a2 = 1.0f - h.b2;
     size_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        const float32x4_t gi = vld1q_f32(g + i);
-        const float32x4_t mi = vaddq_f32(vmulq_n_f32(vld1q_f32(m + i), b1), vmulq_n_f32(gi, a1));
+        const float32x4_t gi = vmulq_n_f32(vld1q_f32(g + i), h.scale);
+        const float32x4_t mi = vaddq_f32(vmulq_n_f32(vld1q_f32(m + i), h.b1), vmulq_n_f32(gi, a1));
         const float32x4_t vi =
-            vaddq_f32(vmulq_n_f32(vld1q_f32(v + i), b2), vmulq_n_f32(vmulq_f32(gi, gi), a2));
-        const float32x4_t root = vaddq_f32(vsqrtq_f32(vdivq_f32(vi, vdupq_n_f32(c2))), vdupq_n_f32(eps));
-        const float32x4_t move = vdivq_f32(vmulq_n_f32(vdivq_f32(mi, vdupq_n_f32(c1)), lr), root);
+            vaddq_f32(vmulq_n_f32(vld1q_f32(v + i), h.b2), vmulq_n_f32(vmulq_f32(gi, gi), a2));
+        const float32x4_t root = vaddq_f32(vsqrtq_f32(vdivq_f32(vi, vdupq_n_f32(h.c2))), vdupq_n_f32(h.eps));
+        const float32x4_t move = vdivq_f32(vmulq_n_f32(vdivq_f32(mi, vdupq_n_f32(h.c1)), h.lr), root);
         vst1q_f32(m + i, mi);
         vst1q_f32(v + i, vi);
         vst1q_f32(p + i, vsubq_f32(vld1q_f32(p + i), move));
     }
     for (; i < n; i++) {
-        m[i] = b1 * m[i] + a1 * g[i];
-        v[i] = b2 * v[i] + a2 * (g[i] * g[i]);
-        p[i] -= lr * (m[i] / c1) / (sqrtf(v[i] / c2) + eps);
+        const float gi = h.scale * g[i];
+        m[i] = h.b1 * m[i] + a1 * gi;
+        v[i] = h.b2 * v[i] + a2 * (gi * gi);
+        p[i] -= h.lr * (m[i] / h.c1) / (sqrtf(v[i] / h.c2) + h.eps);
     }
 }
 

@@ -30,8 +30,7 @@ void tn_neon_rmsnorm(float *y, const float *x, const float *gain, size_t d, floa
 void tn_neon_rope(float *x, const float *c, const float *s, size_t half);
 void tn_neon_softmax(float *x, size_t n);
 void tn_neon_swiglu(float *y, const float *gate, const float *up, size_t n);
-void tn_neon_adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                  float eps, float c1, float c2);
+void tn_neon_adam(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how);
 void tn_neon_fma_rounds(float *sink, size_t rounds);
 
 /* A table's entries but for name, matmul_q8 and matmul_q4. */

@@ -151,12 +151,13 @@ static void swiglu(float *y, const float *gate, const float *up, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
-static void adam(float *p, const float *g, float *m, float *v, size_t n, float lr, float b1, float b2,
-                 float eps, float c1, float c2) {
+static void adam(float *p, const float *g, float *m, float *v, size_t n, const tn_adam *how) {
+    const tn_adam h = *how;
     for (size_t i = 0; i < n; i++) {
-        m[i] = b1 * m[i] + (1.0f - b1) * g[i];
-        v[i] = b2 * v[i] + (1.0f - b2) * (g[i] * g[i]);
-        p[i] -= lr * (m[i] / c1) / (sqrtf(v[i] / c2) + eps);
+        const float gi = h.scale * g[i];
+        m[i] = h.b1 * m[i] + (1.0f - h.b1) * gi;
+        v[i] = h.b2 * v[i] + (1.0f - h.b2) * (gi * gi);
+        p[i] -= h.lr * (m[i] / h.c1) / (sqrtf(v[i] / h.c2) + h.eps);
     }
 }
 

@@ -68,6 +68,8 @@ extern const tn_tile tn_neon_f32, tn_neon_f16, tn_neon_bf16;
 
 /* kernels_avx512_matmul.c: it folds sums as matmul does */
 void tn_avx512_dots(float *y, const float *const *x, const float *const *w, size_t count, size_t n);
+void tn_avx512_dots_axpys(float *dots, float *y, const float *a, const float *const *x, const float *w,
+                          size_t count, size_t n);
 
 /* kernels_scalar.c: for tiers that have none of their own. */
 size_t tn_scalar_reaching(uint32_t *at, const float *y, const tn_bar *bar, size_t n);

@@ -224,7 +224,8 @@ static void exponential(void) {
 static void adam(void) {
     static float p[ROOM], g[ROOM], m[ROOM], v[ROOM], p0[ROOM], m0[ROOM], v0[ROOM];
     static double dp[ROOM], dm[ROOM], dv[ROOM];
-    const float lr = 1e-2f, b1 = 0.9f, b2 = 0.999f, eps = 1e-8f;
+    tn_adam how = {.lr = 1e-2f, .b1 = 0.9f, .b2 = 0.999f, .eps = 1e-8f};
+    const double lr = (double)how.lr, b1 = (double)how.b1, b2 = (double)how.b2, eps = (double)how.eps;
     const tn_kernels *t, *scalar = tn_kernels_select("scalar");
     for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++)
         for (size_t l = 0; l < N_LENGTHS; l++) {
@@ -242,15 +243,18 @@ static void adam(void) {
             memcpy(m0, m, sizeof m);
             memcpy(v0, v, sizeof v);
             for (int step = 1; step <= 5; step++) {
-                const double c1 = 1 - pow((double)b1, step), c2 = 1 - pow((double)b2, step);
+                const double c1 = 1 - pow(b1, step), c2 = 1 - pow(b2, step);
+                how.c1 = (float)c1;
+                how.c2 = (float)c2;
+                how.scale = 1.0f / (float)step;
                 fill(g, at, n, &r);
-                t->adam(p + at, g + at, m + at, v + at, n, lr, b1, b2, eps, (float)c1, (float)c2);
-                scalar->adam(p0 + at, g + at, m0 + at, v0 + at, n, lr, b1, b2, eps, (float)c1, (float)c2);
+                t->adam(p + at, g + at, m + at, v + at, n, &how);
+                scalar->adam(p0 + at, g + at, m0 + at, v0 + at, n, &how);
                 for (size_t j = at; j < at + n; j++) {
-                    const double gj = (double)g[j];
-                    dm[j] = (double)b1 * dm[j] + (1 - (double)b1) * gj;
-                    dv[j] = (double)b2 * dv[j] + (1 - (double)b2) * gj * gj;
-                    dp[j] -= (double)lr * (dm[j] / c1) / (sqrt(dv[j] / c2) + (double)eps);
+                    const double gj = (double)how.scale * (double)g[j];
+                    dm[j] = b1 * dm[j] + (1 - b1) * gj;
+                    dv[j] = b2 * dv[j] + (1 - b2) * gj * gj;
+                    dp[j] -= lr * (dm[j] / c1) / (sqrt(dv[j] / c2) + eps);
                 }
             }
             int ok = guarded(p, at, n) && guarded(m, at, n) && guarded(v, at, n);
@@ -327,7 +331,27 @@ static void several(void) {
                 tn_axpys(t, y, a, w, count, n);
                 for (size_t c = 0; c < count; c++) t->axpy(want, a[c], w[c], n);
                 CHECK(memcmp(y, want, n * sizeof *y) == 0);
+                memcpy(y, rows[0], n * sizeof *y);
+                tn_dots_axpys(t, z, y, a, w, x[0], count, n);
+                for (size_t c = 0; c < count; c++) CHECK(z[c] == t->dot(w[c], x[0], n));
+                CHECK(memcmp(y, want, n * sizeof *y) == 0);
                 CHECK(z[count] == GUARD && y[n] == GUARD);
+            }
+}
+
+/* A copy past the caches is one, wherever it begins and ends. */
+static void put_away(void) {
+    static float from[ROOM], to[ROOM];
+    const tn_kernels *t;
+    tn_rng r = tn_rng_seed(SEED + 10);
+    for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++)
+        for (size_t at = 0; at < 8; at++)
+            for (size_t l = 0; l < N_LENGTHS; l++) {
+                const size_t n = length(l);
+                fill(from, at % 3, n, &r);
+                fill(to, at, n, &r);
+                tn_put_away(t, to + at, from + at % 3, n);
+                CHECK(memcmp(to + at, from + at % 3, n * sizeof *to) == 0 && guarded(to, at, n));
             }
 }
 
@@ -335,6 +359,7 @@ void test_kernels(void) {
     RUN(selection);
     RUN(elementwise);
     RUN(several);
+    RUN(put_away);
     RUN(rope);
     RUN(rmsnorm);
     RUN(softmax);
