@@ -48,7 +48,7 @@ typedef struct {
 
 /* Latents of a chunk: a multiple of the tiles of every kernel. Screening gives up where more than one latent
  * in SAE_TOO_MANY has to be computed: there the dense encoder is faster. */
-enum { SAE_CHUNK = 192, SAE_TOO_MANY = 8 };
+enum { SAE_CHUNK = 192, SAE_TOO_MANY = 4 };
 
 /* How many rows [d] stay in cache while others pass by. */
 size_t sae_rows_in_cache(size_t d);

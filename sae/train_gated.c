@@ -106,7 +106,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
         float du = dmag * stretch + dpi;
         if (z > 0) k->axpy(g->dw_dec, z, err, d);
         if (decoder_too) k->axpy(g->dw_dec, e.z + t->model->b_gate[i], aux, d);
-        k->axpy(g->dw_enc, du, g->xin + e.at * d, d);
+        g->dpre_of[a] = du;
         g->d[B_GATE] += dpi;
         g->d[B_MAG] += dmag;
         g->d[R_MAG] += dmag * e.z * stretch;

@@ -37,21 +37,24 @@ enum { AT_A_TIME = 2 * SAE_ROWS }; /* batch rows that a group of latents meets a
 typedef struct {
     const grad_job *job;
     size_t i0, i1;
-    float *dw_enc, *dw_dec; /* [SAE_GROUP, D] each, in cache while the entries are added */
-    sae_latent_grad of[SAE_GROUP];
+    float *dw_enc, *dw_dec; /* [SAE_GRADIENTS, D] each, in cache while the entries are added */
+    float *dpre;            /* [SAE_GRADIENTS, n] of the entries, one latent after the other */
+    sae_latent_grad of[SAE_GRADIENTS];
 } group;
 
-/* Adds what the lists' entries give, which those of latent i are number[i] of (NULL: i). A block of rows at a
- * time, which stay in cache while all latents of the group pass by; a latent's entries keep their order. */
-static void add_entries(group *q, const sae_lists *l, const int32_t *number,
+/* Lets `gradient` look at the lists' entries, which those of latent i are number[i] of (NULL: i). A block of
+ * rows at a time, which stay in cache while all latents of the group pass by; a latent's entries keep their
+ * order. */
+static void for_entries(group *q, const sae_lists *l, const int32_t *number,
                         void (*gradient)(const sae_trainer *, size_t, sae_latent_grad *)) {
     const sae_trainer *t = q->job->t;
-    size_t place[SAE_GROUP], stop[SAE_GROUP];
+    size_t place[SAE_GRADIENTS], stop[SAE_GRADIENTS], start = SIZE_MAX;
     for (size_t i = q->i0; i < q->i1; i++) {
         size_t at = number && number[i] >= 0 ? (size_t)number[i] : i;
         int none = number && number[i] < 0;
         place[i - q->i0] = none ? 0 : l->first[at];
         stop[i - q->i0] = none ? 0 : l->first[at + 1];
+        if (!none && start == SIZE_MAX) start = l->first[at];
     }
     for (size_t b = AT_A_TIME; b < (size_t)t->n + AT_A_TIME; b += AT_A_TIME)
         for (size_t i = q->i0, j = 0; i < q->i1; i++, j++) {
@@ -60,8 +63,35 @@ static void add_entries(group *q, const sae_lists *l, const int32_t *number,
             while (place[j] < stop[j] && l->of_latent[place[j]].at < b) place[j]++;
             g->list = l->of_latent + first;
             g->count = place[j] - first;
-            if (g->count > 0) gradient(t, i, g);
+            if (g->count == 0) continue;
+            g->dpre_of = q->dpre + (first - start);
+            gradient(t, i, g);
         }
+}
+
+/* dW_enc[i] += dpre_b xin_b of the entries that g shows. */
+static void encoder_gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
+    size_t d = (size_t)t->model->cfg.d_in, a = 0;
+    (void)i;
+    while (a < g->count) {
+        const float *xs[SAE_AT_ONCE]; /* [n] rows [D] */
+        float dpre[SAE_AT_ONCE];
+        size_t n = 0;
+        for (; n < SAE_AT_ONCE && a < g->count; a++) {
+            if (g->dpre_of[a] == 0) continue;
+            dpre[n] = g->dpre_of[a];
+            xs[n++] = g->xin + g->list[a].at * d;
+        }
+        tn_axpys(t->ex.k, g->dw_enc, dpre, xs, n, d);
+    }
+}
+
+/* Adds what the lists' entries give. The decoder's part and the encoder's one after the other: of twice as
+ * many rows only half as many latents would stay in cache. */
+static void add_entries(group *q, const sae_lists *l, const int32_t *number,
+                        void (*gradient)(const sae_trainer *, size_t, sae_latent_grad *)) {
+    for_entries(q, l, number, gradient);
+    for_entries(q, l, number, encoder_gradient);
 }
 
 static void start_latent(group *q, size_t i) {
@@ -79,12 +109,11 @@ static void start_latent(group *q, size_t i) {
     memset(g->dw_dec, 0, d * sizeof *g->dw_dec);
 }
 
-/* What is left when all entries are added; adds the latent's share of db_dec to part [D]. */
-static void finish_latent(group *q, size_t i, float *part) {
+/* What is left when all entries are added. */
+static void finish_latent(group *q, size_t i) {
     sae_trainer *t = q->job->t;
     const tn_kernels *k = t->ex.k;
-    const sae_model *s = t->model;
-    size_t d = (size_t)s->cfg.d_in;
+    size_t d = (size_t)t->model->cfg.d_in;
     sae_latent_grad *g = &q->of[i - q->i0];
     double squares = 0;
     if (sae_train_touched(t, i)) {
@@ -97,7 +126,6 @@ static void finish_latent(group *q, size_t i, float *part) {
         } else if (t->weight[i] > 0) {
             k->axpy(g->dw_dec, g->dnorm / t->weight[i], g->w, d);
         }
-        if (s->cfg.apply_b_dec_to_input) k->axpy(part, -g->dpre, s->w_enc + i * d, d);
         both[1] = g->dw_enc;
         tn_dots(k, dots, both, both, 2, d);
         squares = (double)dots[1] + (double)dots[0];
@@ -107,6 +135,22 @@ static void finish_latent(group *q, size_t i, float *part) {
         squares += (double)g->d[v] * (double)g->d[v];
     }
     t->grad_sq[i] = squares;
+}
+
+/* What latents i0 … i1-1, at most SAE_GROUP, add to db_dec through xin. */
+static void b_dec_part(const group *q, size_t i0, size_t i1) {
+    const sae_trainer *t = q->job->t;
+    const sae_model *s = t->model;
+    size_t d = (size_t)s->cfg.d_in, n = 0;
+    float *part = t->b_dec_part + i0 / SAE_GROUP * d, minus[SAE_GROUP];
+    const float *rows[SAE_GROUP];
+    memset(part, 0, d * sizeof *part);
+    for (size_t i = i0; i < i1 && s->cfg.apply_b_dec_to_input; i++) {
+        if (!sae_train_touched(t, i)) continue;
+        minus[n] = -q->of[i - q->i0].dpre;
+        rows[n++] = s->w_enc + i * d;
+    }
+    tn_axpys(t->ex.k, part, minus, rows, n, d);
 }
 
 /* The group's gradients go to t->g, which only the update reads: all latents that have one and stand side by
@@ -125,20 +169,21 @@ static void put_away(const group *q) {
 static void gradient_groups(void *ctx, size_t worker, size_t begin, size_t end) {
     const grad_job *job = ctx;
     const sae_trainer *t = job->t;
-    size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
-    float *room = t->grad_room + worker * 2 * SAE_GROUP * d;
-    for (size_t i0 = begin; i0 < end; i0 += SAE_GROUP) {
+    size_t d = (size_t)t->model->cfg.d_in;
+    float *room = t->grad_room + worker * 2 * SAE_GRADIENTS * d;
+    for (size_t i0 = begin; i0 < end; i0 += SAE_GRADIENTS) {
         group q = {.job = job,
                    .i0 = i0,
-                   .i1 = f - i0 < SAE_GROUP ? f : i0 + SAE_GROUP,
+                   .i1 = end - i0 < SAE_GRADIENTS ? end : i0 + SAE_GRADIENTS,
                    .dw_enc = room,
-                   .dw_dec = room + SAE_GROUP * d};
-        float *part = t->b_dec_part + i0 / SAE_GROUP * d;
+                   .dw_dec = room + SAE_GRADIENTS * d,
+                   .dpre = t->dpre_room + worker * SAE_GRADIENTS * (size_t)t->opts.batch};
         for (size_t i = i0; i < q.i1; i++) start_latent(&q, i);
         add_entries(&q, &t->lists, NULL, t->arch->gradient);
         if (t->n_dead > 0) add_entries(&q, &t->dead_lists, t->dead_at, sae_auxk_gradient);
-        memset(part, 0, d * sizeof *part);
-        for (size_t i = i0; i < q.i1; i++) finish_latent(&q, i, part);
+        for (size_t i = i0; i < q.i1; i++) finish_latent(&q, i);
+        for (size_t i = i0; i < q.i1; i += SAE_GROUP)
+            b_dec_part(&q, i, q.i1 - i < SAE_GROUP ? q.i1 : i + SAE_GROUP);
         put_away(&q);
     }
 }
@@ -152,7 +197,7 @@ double sae_train_gradient(sae_trainer *t, double l1) {
     size_t d = (size_t)t->model->cfg.d_in, f = (size_t)t->model->cfg.d_sae;
     grad_job job = {.t = t, .penalty = (float)(l1 / t->n)};
     tn_parallel_for((size_t)t->n, SAE_ROWS, t->ex.threads, scale_error, t);
-    tn_parallel_for_workers(f, SAE_GROUP, t->ex.threads, gradient_groups, &job);
+    tn_parallel_for_workers(f, SAE_GRADIENTS, t->ex.threads, gradient_groups, &job);
 
     /* The sums over all rows and over all groups, in order. */
     double squares = 0;

@@ -24,9 +24,10 @@
 #include "sae/train_lists.h"
 #include "tensor/arena.h"
 
-#define SAE_AT_ONCE 16    /* rows that one call of tn_dots or tn_axpys takes */
-#define SAE_GROUP 64      /* latents per piece of work; their encoder rows stay in the second-level cache */
-#define SAE_ROWS 64       /* batch rows per piece of work, for the same reason, … */
+#define SAE_AT_ONCE 16 /* rows that one call of tn_dots or tn_axpys takes */
+#define SAE_GROUP 64   /* latents per piece of work; their encoder rows stay in the second-level cache */
+#define SAE_GRADIENTS (2 * SAE_GROUP) /* latents whose gradients are summed up together */
+#define SAE_ROWS 64                   /* batch rows per piece of work, for the same reason, … */
 #define SAE_MOST_ROWS 512 /* … but for decoding, where they pass by the rows of W_dec that stay in cache */
 
 #define SAE_DIGITS 2048 /* values of the digits that BatchTopK counts */
@@ -47,6 +48,8 @@ typedef struct {
     const float *w;           /* [D] W_dec[i] */
     const float *xin;         /* [n, D] what the encoder sees */
     float *dw_enc, *dw_dec;   /* [D] zeros at first */
+    float *dpre_of;           /* [count] out: of each entry the gradient by the encoder's product; dw_enc
+                               * follows from it (train_grad.c) */
     float lambda_n;           /* lambda / n */
     float dpre;               /* sum over rows of the gradient by the encoder's product */
     float dnorm;              /* gradient of |W_dec[i]| */
@@ -122,7 +125,8 @@ struct sae_trainer {
     double *z_sum;     /* [F] what sae_train_arch.sum says */
     double *grad_sq;   /* [F] squared length of the latent's gradient */
     double *mean;      /* [D] column sums of x */
-    float *grad_room;  /* [threads, 2, SAE_GROUP, D] dW_enc and dW_dec of a group of latents */
+    float *grad_room;  /* [threads, 2, SAE_GRADIENTS, D] dW_enc and dW_dec of some latents */
+    float *dpre_room;  /* [threads, SAE_GRADIENTS, B] sae_latent_grad.dpre_of of theirs */
     float *b_dec_part; /* [ceil(F / SAE_GROUP), D] what the encoder adds to b_dec's gradient */
     float *xin_sum;    /* [D] JumpReLU: sum of xin over the batch, for the loss on pre-activations */
     float *zero;       /* [D] the gradient of a latent that does not fire */

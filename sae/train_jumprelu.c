@@ -164,8 +164,7 @@ static void gradient(const sae_trainer *t, size_t i, sae_latent_grad *g) {
             if (t->opts.ste_to_input) dpre += through;
         }
         if (fires != 0) k->axpy(g->dw_dec, e.z, err, d);
-        if (dpre != 0) k->axpy(g->dw_enc, dpre, g->xin + e.at * d, d);
-        g->dpre += dpre;
+        g->dpre += g->dpre_of[a] = dpre;
     }
     g->d[0] = g->dpre;
 }

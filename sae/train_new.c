@@ -82,7 +82,9 @@ static void carve(sae_trainer *t, tn_arena *a) {
     t->z_sum = tn_arena_take(a, f, sizeof *t->z_sum);
     t->grad_sq = tn_arena_take(a, f, sizeof *t->grad_sq);
     t->mean = tn_arena_take(a, d, sizeof *t->mean);
-    t->grad_room = tn_arena_take(a, (size_t)t->ex.threads * 2 * SAE_GROUP * d, sizeof *t->grad_room);
+    size_t gradients = (size_t)t->ex.threads * SAE_GRADIENTS;
+    t->grad_room = tn_arena_take(a, gradients * 2 * d, sizeof *t->grad_room);
+    t->dpre_room = tn_arena_take(a, gradients * b, sizeof *t->dpre_room);
     t->b_dec_part = tn_arena_take(a, (f + SAE_GROUP - 1) / SAE_GROUP * d, sizeof *t->b_dec_part);
     t->zero = tn_arena_take(a, d, sizeof *t->zero);
     carve_own(t, a, d, b);
