@@ -26,9 +26,11 @@
 
 #define SAE_AT_ONCE 16 /* rows that one call of tn_dots or tn_axpys takes */
 #define SAE_GROUP 64   /* latents per piece of work; their encoder rows stay in the second-level cache */
-#define SAE_GRADIENTS (2 * SAE_GROUP) /* latents whose gradients are summed up together */
-#define SAE_ROWS 64                   /* batch rows per piece of work, for the same reason, … */
-#define SAE_MOST_ROWS 512 /* … but for decoding, where they pass by the rows of W_dec that stay in cache */
+#define SAE_ROWS 64    /* batch rows per piece of work, for the same reason */
+/* Latents whose gradients are summed up together, and rows that are decoded together at most: more of one
+ * means that the other comes from memory less often. */
+#define SAE_GRADIENTS (2 * SAE_GROUP)
+#define SAE_MOST_ROWS 512
 
 #define SAE_DIGITS 2048 /* values of the digits that BatchTopK counts */
 
