@@ -68,7 +68,7 @@ static int open_all(job *j, sae_train_opts *o, tn_err *e) {
     float *const biases[] = {j->model.b_enc, j->model.b_gate, j->model.b_mag};
     for (int v = 0; v < 3; v++) /* rows are sqrt(D) long: a product's deviation is init_norm */
         for (int i = 0; biases[v] && i < cfg.d_sae; i++) biases[v][i] = -j->start_bias * o->init_norm;
-    j->x = malloc((size_t)j->batch * (size_t)j->rows.d * sizeof *j->x);
+    j->x = tn_alloc_large((size_t)j->batch * (size_t)j->rows.d * sizeof *j->x);
     return j->x ? TN_OK : tn_fail(e, TN_ENOMEM, "no memory for %d rows", j->batch);
 }
 

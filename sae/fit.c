@@ -44,7 +44,7 @@ static int prepare(sae_fit_run *r, const char *dir, tn_exec ex, tn_err *e) {
     if (!rc) rc = sae_trainer_new(&r->trainer, &r->model, &r->o.train, ex, e);
     if (!rc) rc = sae_fit_log_start(&r->log, e);
     if (rc) return rc;
-    r->x = malloc((size_t)r->o.train.batch * (size_t)r->source->d * sizeof *r->x);
+    r->x = tn_alloc_large((size_t)r->o.train.batch * (size_t)r->source->d * sizeof *r->x);
     if (!r->x) return tn_fail(e, TN_ENOMEM, "no memory for a batch of %d rows", r->o.train.batch);
     if ((rc = tn_make_dirs(dir, e))) return rc;
     if ((rc = tn_path_join(r->csv_path, sizeof r->csv_path, dir, "train.csv", e))) return rc;

@@ -41,7 +41,8 @@ typedef struct {
     float *b_gate;    /* [F] Gated */
     float *b_mag;     /* [F] Gated */
     float *r_mag;     /* [F] Gated */
-    float *block;     /* the one allocation behind them */
+    float *block;     /* all of them, one behind the other from the start of a line of cache, … */
+    void *memory;     /* … in the one allocation */
     tn_mat encoder;   /* [F, D] what sae_encode reads: w_enc, or a smaller copy of it (sae/round.h) */
     void *rounded;    /* that copy, owned; else NULL */
     const struct sae_screened *screened; /* within `rounded`: sae_encode screens (sae/screened.h); or NULL */

@@ -1,6 +1,7 @@
 /* The SAE's parameters, as sae.h describes them. */
 #include "sae/arch.h"
 
+#include "tensor/arena.h"
 #include "tensor/os.h"
 
 #include <math.h>
@@ -22,15 +23,21 @@ int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
     if (rc) return rc;
     sae_vector vectors[SAE_MAX_VECTORS];
     int n_vectors = arch->vectors(out, vectors);
-    size_t d = (size_t)cfg->d_in, f = (size_t)cfg->d_sae, matrix, total;
+    size_t d = (size_t)cfg->d_in, f = (size_t)cfg->d_sae, matrix = 0, total = 0, bytes;
+    tn_arena arena = tn_arena_measure();
     if (tn_mul_size(f, d, &matrix) || tn_mul_size(matrix, 2, &total) ||
-        tn_add_size(total, (size_t)n_vectors * f + d, &total) || total > SIZE_MAX / sizeof(float))
+        tn_add_size(total, (size_t)n_vectors * f + d, &total))
+        arena.failed = 1;
+    tn_arena_take(&arena, total, sizeof *out->block);
+    if (arena.failed || tn_add_size(arena.used, TN_ALIGN, &bytes))
         return tn_fail(e, TN_ENOMEM, "SAE of width %d -> %d is too large", cfg->d_in, cfg->d_sae);
-    float *block = calloc(total, sizeof *block);
-    if (!block)
+    out->memory = calloc(bytes, 1);
+    if (!out->memory)
         return tn_fail(e, TN_ENOMEM, "no memory for an SAE of width %d -> %d (%zu MB)", cfg->d_in, cfg->d_sae,
-                       total * sizeof *block >> 20);
-    tn_large_pages(block, total * sizeof *block);
+                       bytes >> 20);
+    tn_large_pages(out->memory, bytes);
+    arena = tn_arena_on(out->memory, bytes);
+    float *block = tn_arena_take(&arena, total, sizeof *block);
     out->cfg = *cfg;
     out->block = block;
     out->w_enc = block;
@@ -42,7 +49,7 @@ int sae_new(sae_model *out, const sae_config *cfg, tn_err *e) {
 }
 
 void sae_free(sae_model *s) {
-    free(s->block);
+    free(s->memory);
     free(s->rounded);
     memset(s, 0, sizeof *s);
 }

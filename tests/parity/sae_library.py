@@ -26,7 +26,7 @@ class Mat(c.Structure):
 
 class Model(c.Structure):
     _fields_ = [("cfg", Config), ("w_enc", FLOATS), ("w_dec", FLOATS), ("b_dec", FLOATS), ("b_enc", FLOATS),
-                ("threshold", FLOATS), ("b_gate", FLOATS), ("b_mag", FLOATS), ("r_mag", FLOATS), ("block", FLOATS),
+                ("threshold", FLOATS), ("b_gate", FLOATS), ("b_mag", FLOATS), ("r_mag", FLOATS), ("block", FLOATS), ("memory", c.c_void_p),
                 ("encoder", Mat), ("rounded", c.c_void_p), ("screened", c.c_void_p)]
 
 
