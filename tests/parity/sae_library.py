@@ -21,13 +21,13 @@ class Config(c.Structure):
 
 class Mat(c.Structure):
     _fields_ = [("data", c.c_void_p), ("dtype", c.c_int), ("rows", c.c_size_t), ("cols", c.c_size_t), ("bits", c.c_int),
-                ("group", c.c_size_t), ("scales", c.c_void_p)]
+                ("group", c.c_size_t), ("scales", c.c_void_p), ("steps", c.c_void_p)]
 
 
 class Model(c.Structure):
     _fields_ = [("cfg", Config), ("w_enc", FLOATS), ("w_dec", FLOATS), ("b_dec", FLOATS), ("b_enc", FLOATS),
-                ("threshold", FLOATS), ("b_gate", FLOATS), ("b_mag", FLOATS), ("r_mag", FLOATS), ("block", FLOATS), ("memory", c.c_void_p),
-                ("encoder", Mat), ("rounded", c.c_void_p), ("screened", c.c_void_p)]
+                ("threshold", FLOATS), ("b_gate", FLOATS), ("b_mag", FLOATS), ("r_mag", FLOATS), ("block", FLOATS),
+                ("memory", c.c_void_p), ("encoder", Mat), ("rounded", c.c_void_p), ("screened", c.c_void_p)]
 
 
 class Opts(c.Structure):
