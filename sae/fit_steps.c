@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define LOG_VAL_ROWS 512 /* validation rows of a logged line */
+#define LOG_VAL_ROWS 1024 /* validation rows of a logged line */
 #define DIVERGED 100.0   /* times the starting loss or the data's variance: no run comes back from there */
 
 /* Sums over the steps since the last logged line. */
