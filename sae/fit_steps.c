@@ -4,7 +4,7 @@
 #include <math.h>
 
 #define LOG_VAL_ROWS 1024 /* validation rows of a logged line */
-#define DIVERGED 100.0   /* times the starting loss or the data's variance: no run comes back from there */
+#define DIVERGED 100.0    /* times the starting loss or the data's variance: no run comes back from there */
 
 /* Sums over the steps since the last logged line. */
 typedef struct {

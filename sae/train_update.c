@@ -15,11 +15,6 @@ typedef struct {
     int copy; /* 1: the next step will look for a small copy of the encoder */
 } update_job;
 
-/* One array of n parameters. */
-static void adam(const update_job *job, float *p, const float *g, float *m, float *v, size_t n) {
-    job->t->ex.k->adam(p, g, m, v, n, &job->how);
-}
-
 /* w [n] back to length 1. */
 static void normalise(const tn_kernels *k, float *w, size_t n) {
     enum { LANES = 16 }; /* divided at once */
@@ -37,11 +32,12 @@ static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
     sae_trainer *t = job->t;
     sae_model *s = t->model;
     size_t d = (size_t)s->cfg.d_in;
+    const tn_kernels *k = t->ex.k;
     for (int j = 0; j < t->n_vectors; j++) {
         tn_adam how = job->how;
         if (t->vectors[j].data == &s->threshold) how.lr *= t->opts.threshold_speed;
-        t->ex.k->adam(*t->vectors[j].data + begin, t->g.vector[j] + begin, t->m.vector[j] + begin,
-                      t->v.vector[j] + begin, end - begin, &how);
+        k->adam(*t->vectors[j].data + begin, t->g.vector[j] + begin, t->m.vector[j] + begin,
+                t->v.vector[j] + begin, end - begin, &how);
     }
     for (size_t i = begin; i < end && s->threshold; i++) /* below 0 it would let negative values pass */
         if (s->threshold[i] < 0) s->threshold[i] = 0;
@@ -49,10 +45,11 @@ static void update_groups(void *ctx, size_t worker, size_t begin, size_t end) {
         size_t at = i * d;
         int touched = sae_train_touched(t, i);
         float *w = s->w_dec + at; /* [D] */
-        adam(job, s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d);
+        k->adam(s->w_enc + at, touched ? t->g.w_enc + at : t->zero, t->m.w_enc + at, t->v.w_enc + at, d,
+                &job->how);
         if (job->copy) sae_train_copy(t, worker, i);
-        adam(job, w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d);
-        if (t->opts.unit_norm_decoder) normalise(t->ex.k, w, d);
+        k->adam(w, touched ? t->g.w_dec + at : t->zero, t->m.w_dec + at, t->v.w_dec + at, d, &job->how);
+        if (t->opts.unit_norm_decoder) normalise(k, w, d);
     }
 }
 
@@ -69,5 +66,5 @@ void sae_train_update(sae_trainer *t, double lr, float scale) {
                         .scale = scale};
     tn_parallel_for_workers((size_t)s->cfg.d_sae, SAE_GROUP, t->ex.threads, update_groups, &job);
     t->copied = job.copy;
-    adam(&job, s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in);
+    t->ex.k->adam(s->b_dec, t->g.b_dec, t->m.b_dec, t->v.b_dec, (size_t)s->cfg.d_in, &job.how);
 }

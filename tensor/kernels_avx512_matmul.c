@@ -154,6 +154,15 @@ TN_INLINE void any_tile(tn_dtype type, float *y, size_t ldy, const float *x, siz
 
 /* ---- Rows that lie anywhere ---- */
 
+/* One step along n of dots_at_once. */
+TN_INLINE void dots_step(__m512 *sum, size_t rows, const float *const *x, const float *const *w, size_t t,
+                         __mmask16 mask) {
+    TN_UNROLL for (size_t i = 0; i < rows; i++) {
+        sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, x[i] + t), _mm512_maskz_loadu_ps(mask, w[i] + t),
+                                 sum[i]);
+    }
+}
+
 /* Of `some` sums, at most `rows` (constant): what is missing is the first once more. */
 TN_INLINE void dots_at_once(size_t rows, float *y, const float *const *x, const float *const *w, size_t some,
                             size_t n) {
@@ -166,16 +175,8 @@ TN_INLINE void dots_at_once(size_t rows, float *y, const float *const *x, const 
     }
     TN_UNROLL for (size_t i = 0; i < rows + 3; i++) sum[i] = _mm512_setzero_ps();
     size_t t = 0;
-    for (; t + STEP <= n; t += STEP) TN_UNROLL for (size_t i = 0; i < rows; i++) {
-            sum[i] = _mm512_fmadd_ps(_mm512_loadu_ps(xs[i] + t), _mm512_loadu_ps(ws[i] + t), sum[i]);
-        }
-    if (t < n) {
-        const __mmask16 mask = rest(n - t);
-        TN_UNROLL for (size_t i = 0; i < rows; i++) {
-            sum[i] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, xs[i] + t),
-                                     _mm512_maskz_loadu_ps(mask, ws[i] + t), sum[i]);
-        }
-    }
+    for (; t + STEP <= n; t += STEP) dots_step(sum, rows, xs, ws, t, 0xFFFF);
+    if (t < n) dots_step(sum, rows, xs, ws, t, rest(n - t));
     fold(folded, 1, sum, rows, 1);
     for (size_t i = 0; i < some; i++) y[i] = folded[i];
 }
