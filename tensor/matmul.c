@@ -10,7 +10,7 @@
  *       for each block of the tile's panel_depth columns   (of w and x)
  *         unpack it into 8 panels, at most 480 KB in F32, which stay in L2 for all rows of x
  *         for each strip of panel_rows rows of x               stays in L1 or L2 for all panels
- *           for each panel: tile
+ *           for each panel: tile, and some of what the next block will unpack is asked for
  *
  * Where one block of columns is not the whole width, the lanes of a tile's sums are put aside between them,
  * for 128 rows of x at a time, after which the next 128 begin anew.
@@ -19,11 +19,13 @@
  * x needs no packing, as both operands already run along k.
  */
 #include "tensor/kernels_tier.h"
+#include "tensor/swar.h"
 
 enum {
     BLOCK_COLS = 24,   /* a multiple of TN_PANEL_COLS */
     PARKED_ROWS = 128, /* a multiple of every tier's panel_rows */
     FEW_ROWS = 16,     /* fewer are not worth unpacking for */
+    LINE = 64,         /* bytes */
     BLOCK_BYTES = 256 * 1024
 };
 
@@ -44,16 +46,28 @@ typedef struct {
     size_t ldw, n, m, k;
 } operands;
 
-/* n, m and k are those of a block: whole tiles, at most BLOCK_COLS columns. */
+/* Asks for some of the lines of the three rows of w that will be unpacked next: those from `from` on. Behind
+ * w's end this asks in vain. */
+static void ask_for(const unsigned char *w, size_t row_bytes, size_t from, size_t bytes) {
+    for (size_t j = 0; j < TN_PANEL_COLS; j++)
+        for (size_t at = from; at < from + bytes; at += LINE) TN_PREFETCH(w + j * row_bytes + at);
+}
+
+/* n, m and k are those of a block: whole tiles, at most BLOCK_COLS columns. Meanwhile the rows of the next
+ * block come nearer, in as many parts as there are strips. */
 static void block_from_panels(const tn_tile *tile, const operands *o, float *room, int first, int last) {
     const size_t depth = (o->k + TN_LANES - 1) / TN_LANES * TN_LANES, size = TN_PANEL_COLS * depth;
     const size_t tile_lanes = tile->panel_rows * TN_PANEL_COLS * TN_LANES;
+    const size_t row_bytes = o->ldw * tile->w_size, bytes = o->k * tile->w_size;
+    const size_t part = (bytes / (o->n / tile->panel_rows) + LINE) / LINE * LINE;
+    const unsigned char *next = last ? o->w + BLOCK_COLS * row_bytes : o->w + bytes;
     float *lanes = room + BLOCK_COLS * TN_PANEL_DEPTH;
     const int parks = !(first && last);
     for (size_t j = 0; j < o->m; j += TN_PANEL_COLS)
-        tile->pack(room + j * depth, o->w + j * o->ldw * tile->w_size, o->ldw, o->k);
-    for (size_t i = 0; i < o->n; i += tile->panel_rows)
+        tile->pack(room + j * depth, o->w + j * row_bytes, o->ldw, o->k);
+    for (size_t i = 0, asked = 0; i < o->n; i += tile->panel_rows, asked += part)
         for (size_t j = 0; j < o->m; j += TN_PANEL_COLS) {
+            if (asked < bytes) ask_for(next + j * row_bytes, row_bytes, asked, part);
             tile->panel(o->y + i * o->ldy + j, o->ldy, o->x + i * o->ldx, o->ldx,
                         room + j / TN_PANEL_COLS * size, o->k, lanes, first, last);
             if (parks) lanes += tile_lanes;
