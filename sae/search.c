@@ -17,8 +17,8 @@ size_t sae_rows_in_cache(size_t d) {
 
 void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, size_t most, size_t ranks,
                      const sae_screen *screen) {
-    size_t found = 0, picks = 0;
-    if (tn_mul_size(rows, most, &found) || tn_mul_size(rows, ranks, &picks)) a->failed = 1;
+    size_t found = 0, pool = 0;
+    if (tn_mul_size(rows, most, &found) || tn_mul_size(rows, 2 * ranks, &pool)) a->failed = 1;
     *room = (sae_search_room){.most = most};
     room->scores = tn_arena_take(a, rows * SAE_CHUNK, sizeof *room->scores);
     room->at = tn_arena_take(a, rows * SAE_CHUNK, sizeof *room->at);
@@ -27,7 +27,7 @@ void sae_search_take(sae_search_room *room, tn_arena *a, size_t rows, size_t d, 
     room->place = tn_arena_take(a, rows, sizeof *room->place);
     room->floor = tn_arena_take(a, rows, sizeof *room->floor);
     room->held = tn_arena_take(a, rows, sizeof *room->held);
-    room->heap = tn_arena_take(a, picks, sizeof *room->heap);
+    room->pool = tn_arena_take(a, pool, sizeof *room->pool);
     if (screen) sae_screen_take_rows(&room->rows, a, screen->form, rows, d);
 }
 
@@ -40,19 +40,27 @@ sae_search_room sae_search_from(const sae_search_room *room, const sae_search *s
     part.place += r;
     part.floor += r;
     part.held += r;
-    part.heap += r * s->ranks;
+    part.pool += r * 2 * s->ranks;
     part.rows = sae_screen_rows_from(&room->rows, r);
     return part;
+}
+
+/* Of row r's pool the k largest stay, and make the floor. */
+static void raise_floor(const sae_search *s, sae_search_room *room, size_t r) {
+    if (room->held[r] < s->ranks) return;
+    room->floor[r] = sae_topk_kth(room->pool + r * 2 * s->ranks, room->held[r], s->ranks);
+    room->held[r] = (uint32_t)s->ranks;
 }
 
 /* Offers a lower bound of the value of latent i on row r, whose product is at least `product` - off. */
 static void offer(const sae_search *s, sae_search_room *room, size_t r, size_t i, float product, double off) {
     double weight = s->weight ? (double)s->weight[i] : 1;
     double value = ((double)product - off + (double)s->bias[i]) * weight;
-    /* The value in F32 is rounded twice after its product. NaNs do not compete. */
-    if (value > 1e-30)
-        sae_topk_offer(room->heap + r * s->ranks, &room->held[r], (uint32_t)s->ranks,
-                       (float)(value * (1 - 0x1p-20)), (uint32_t)i);
+    if (!(value > 1e-30)) return;                 /* NaNs do not compete */
+    float bound = (float)(value * (1 - 0x1p-20)); /* the value in F32 is rounded twice after its product */
+    if (bound <= room->floor[r]) return;
+    room->pool[r * 2 * s->ranks + room->held[r]++] = bound;
+    if (room->held[r] == 2 * s->ranks) raise_floor(s, room, r);
 }
 
 /* What of row r reaches the bar in a chunk of m latents from i0; 0 when it is too much. */
@@ -75,7 +83,6 @@ static int find(const sae_search *s, sae_search_room *room, size_t r, size_t i0,
         double off = (double)bar.a * (double)bar.p[at[j]] + (double)bar.b * (double)bar.q[at[j]];
         offer(s, room, r, i0 + at[j], y[at[j]], s->screened ? off * (1 + 1e-6) : 0);
     }
-    if (room->held[r] == s->ranks) room->floor[r] = room->heap[r * s->ranks].value;
     return 1;
 }
 
@@ -99,21 +106,18 @@ static int find_all(const sae_search *s, sae_search_room *room, const float *x, 
     return 1;
 }
 
-/* Takes off what does not reach the floor as it is in the end; returns how many remain. */
-static size_t reduce(const sae_search *s, sae_search_room *room, size_t n) {
-    size_t all = 0;
-    for (size_t r = 0; r < n; r++) {
-        sae_entry *found = room->found + r * room->most;
-        uint32_t count = 0;
-        for (uint32_t j = 0; j < room->n_found[r] && s->ranks; j++) {
-            uint32_t i = found[j].at;
-            float slack = room->rows.a[r] * s->screen->norm[i] + room->rows.b[r] * s->screen->loss[i];
-            if (!(found[j].z + slack < room->floor[r] * s->scale[i] + s->bar[i])) found[count++] = found[j];
-        }
-        if (s->ranks) room->n_found[r] = count;
-        all += room->n_found[r];
+/* Takes off what does not reach row r's floor as it is in the end. */
+static void reduce(const sae_search *s, sae_search_room *room, size_t r) {
+    sae_entry *found = room->found + r * room->most;
+    float a = s->screened ? room->rows.a[r] : 0, b = s->screened ? room->rows.b[r] : 0;
+    uint32_t count = 0;
+    raise_floor(s, room, r);
+    for (uint32_t j = 0; j < room->n_found[r]; j++) {
+        uint32_t i = found[j].at;
+        float have = found[j].z + (a * s->screen->norm[i] + b * s->screen->loss[i]);
+        if (!(have < room->floor[r] * s->scale[i] + s->bar[i])) found[count++] = found[j];
     }
-    return all;
+    room->n_found[r] = count;
 }
 
 /* Products in F32 that are computed together, and where they go: those of one half, while the rows of the
@@ -166,8 +170,12 @@ static void compute(const sae_search *s, sae_search_room *room, const float *x, 
 
 int sae_search_rows(const sae_search *s, sae_search_room *room, const float *x, size_t n) {
     if (!find_all(s, room, x, n)) return 0;
+    size_t all = 0;
+    for (size_t r = 0; r < n; r++) {
+        if (s->ranks > 0) reduce(s, room, r);
+        all += room->n_found[r];
+    }
     if (!s->screened) return 1;
-    size_t all = reduce(s, room, n);
     if (all > n * s->f / SAE_TOO_MANY) return 0;
     compute(s, room, x, n, all);
     return 1;

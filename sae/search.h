@@ -6,7 +6,8 @@
  *     bar of latent i on row b    floor_b * scale_i + bar_i
  *
  * What surely stays below it is forgotten at once. Where each row has a k of its own, floor_b is the k-th
- * largest value so far - a heap for each row, of lower bounds when screening - and what has been found is
+ * largest value so far: values, or lower bounds of them when screening, come into a pool of 2k for each row,
+ * and whenever that is full its k largest stay and the least of them is the floor. What has been found is
  * reduced once more by the floor in the end. Approximations are then replaced by products in F32, as
  * many latents at a time as have their rows of W_enc in cache for all rows of the block. Each product has the
  * bits that matmul_f32 gives it.
@@ -39,7 +40,7 @@ typedef struct {
     uint32_t *n_found; /* [R] */
     uint32_t *place;   /* [R] how far they are computed */
     float *floor;      /* [R] */
-    sae_pick *heap;    /* [R, k] */
+    float *pool;       /* [R, 2k] */
     uint32_t *held;    /* [R] in it */
     sae_screen_rows rows;
     size_t most;   /* F, or what a row may have at most before screening gives up */

@@ -51,8 +51,9 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
     t->room = tn_arena_take(a, threads, sizeof *t->room);
     for (size_t w = 0; w < threads; w++) {
         sae_encode_room r = {.given_up = 0};
-        sae_search_take(&r.search, a, rows, d, f, t->arch->per_row ? (size_t)t->opts.k : 0,
-                        t->screening ? &t->screen : NULL);
+        size_t ranks = t->arch->per_row ? (size_t)t->opts.k : 0;
+        sae_search_take(&r.search, a, rows, d, f, ranks, t->screening ? &t->screen : NULL);
+        r.heap = tn_arena_take(a, ranks, sizeof *r.heap);
         r.search.panels = tn_arena_take(a, TN_MATMUL_ROOM, sizeof *r.search.panels);
         if (t->screening) sae_screen_take_room(&r.copy, a, d);
         if (a->base && !a->failed) t->room[w] = r;
@@ -85,7 +86,7 @@ static void prepare_latents(void *ctx, size_t worker, size_t begin, size_t end) 
 
 /* The row's list: what the architecture lists, and of that the k largest where rows have a k of their own.
  * Of equal values the latents of lower index stay; a NaN stays always. */
-static void list_row(const sae_trainer *t, sae_search_room *room, size_t r, size_t b) {
+static void list_row(const sae_trainer *t, const sae_search_room *room, sae_pick *heap, size_t r, size_t b) {
     size_t k = (size_t)t->opts.k, count = 0;
     const sae_entry *found = room->found + r * room->most;
     sae_entry *list = t->lists.of_row + b * t->lists.room;
@@ -93,7 +94,6 @@ static void list_row(const sae_trainer *t, sae_search_room *room, size_t r, size
     for (uint32_t j = 0; j < room->n_found[r] && !t->arch->per_row; j++)
         count += (size_t)t->arch->list(t, found[j].at, found[j].z, &list[count]);
     if (t->arch->per_row) {
-        sae_pick *heap = room->heap + r * k;
         sae_entry e;
         for (uint32_t j = 0; j < room->n_found[r]; j++)
             if (t->arch->list(t, found[j].at, found[j].z, &e) && !isnan(e.z))
@@ -121,7 +121,7 @@ static void encode_rows(void *ctx, size_t worker, size_t begin, size_t end) {
             room->given_up += n;
             sae_search_rows(&dense, &room->search, x, n);
         }
-        for (size_t r = 0; r < n; r++) list_row(t, &room->search, r, b0 + r);
+        for (size_t r = 0; r < n; r++) list_row(t, &room->search, room->heap, r, b0 + r);
     }
 }
 

@@ -97,6 +97,7 @@ const sae_train_arch *sae_train_arch_of(sae_train_kind kind);
 typedef struct {
     sae_search_room search; /* `found` has room for all latents; pages that stay unused cost nothing */
     sae_screen_room copy;
+    sae_pick *heap;  /* [k] where rows have a k */
     size_t given_up; /* rows that were encoded densely after all */
 } sae_encode_room;
 
