@@ -93,13 +93,13 @@ static int find_all(const sae_search *s, sae_search_room *room, const float *x, 
         room->floor[r] = s->floor;
         if (s->screened) sae_screen_row(s->screen, &room->rows, r, x + r * s->d);
     }
+    tn_rows rows = tn_rows_pack(s->k, x, n, s->d, s->screened ? NULL : room->panels);
     for (size_t i0 = 0; i0 < s->f; i0 += SAE_CHUNK) {
         size_t m = s->f - i0 < SAE_CHUNK ? s->f - i0 : SAE_CHUNK;
         if (s->screened)
             sae_screen_product(s->screen, room->scores, SAE_CHUNK, &room->rows, n, i0, m);
         else
-            s->k->matmul_f32(room->scores, SAE_CHUNK, x, s->d, s->w_enc + i0 * s->d, s->d, n, m, s->d,
-                             room->panels);
+            tn_matmul_rows(s->k, room->scores, SAE_CHUNK, &rows, s->w_enc + i0 * s->d, m);
         for (size_t r = 0; r < n; r++)
             if (!find(s, room, r, i0, m)) return 0;
     }

@@ -44,7 +44,7 @@ typedef struct {
     uint32_t *held;    /* [R] in it */
     sae_screen_rows rows;
     size_t most;   /* F, or what a row may have at most before screening gives up */
-    float *panels; /* [TN_MATMUL_ROOM] or NULL */
+    float *panels; /* [tn_rows_room(R, D)] or NULL */
 } sae_search_room;
 
 /* Latents of a chunk: a multiple of the tiles of every kernel. Screening gives up where more than one latent

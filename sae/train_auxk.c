@@ -108,8 +108,8 @@ static void reconstruct_rows(void *ctx, size_t worker, size_t begin, size_t end)
     float factor = (float)(2 * t->aux_scale / t->n);
     for (size_t b0 = begin; b0 < end; b0 += SAE_ROWS) {
         size_t n = end - b0 < SAE_ROWS ? end - b0 : SAE_ROWS;
-        t->ex.k->matmul_f32(pre, n_dead, xin + b0 * d, d, t->g.w_enc, d, n, n_dead, d,
-                            t->room[worker].search.panels);
+        tn_rows rows = tn_rows_pack(t->ex.k, xin + b0 * d, n, d, t->room[worker].search.panels);
+        tn_matmul_rows(t->ex.k, pre, n_dead, &rows, t->g.w_enc, n_dead);
         uint32_t place[SAE_ROWS] = {0};
         sae_piece all = {
             .lists = &t->dead_lists, .b0 = b0, .b1 = b0 + n, .i1 = n_dead, .place = place, .latent = t->dead};

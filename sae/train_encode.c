@@ -42,6 +42,7 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
     t->screening = t->opts.screen == SAE_SCREEN_ON ||
                    (t->opts.screen == SAE_SCREEN_AUTO && strcmp(t->ex.k->name, "scalar") != 0);
     size_t rows = rows_of_block(t, (size_t)t->opts.batch);
+    size_t panels = tn_rows_room(rows > SAE_ROWS ? rows : SAE_ROWS, d); /* train_auxk.c uses them, too */
     if (t->screening) {
         sae_screen_take(&t->screen, a, t->ex.k, sae_screen_form_for(t->ex.k), f, d);
     } else {
@@ -54,7 +55,7 @@ void sae_train_take_encoder(sae_trainer *t, tn_arena *a) {
         size_t ranks = t->arch->per_row ? (size_t)t->opts.k : 0;
         sae_search_take(&r.search, a, rows, d, f, ranks, t->screening ? &t->screen : NULL);
         r.heap = tn_arena_take(a, ranks, sizeof *r.heap);
-        r.search.panels = tn_arena_take(a, TN_MATMUL_ROOM, sizeof *r.search.panels);
+        r.search.panels = tn_arena_take(a, panels, sizeof *r.search.panels);
         if (t->screening) sae_screen_take_room(&r.copy, a, d);
         if (a->base && !a->failed) t->room[w] = r;
     }

@@ -112,6 +112,8 @@ typedef struct {
     void (*matmul_bf16)(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t ldw, size_t n,
                         size_t m, size_t k, float *room);
 
+    const struct tn_tile *tile_f32; /* how matmul_f32 uses panels (tn_rows_pack), or NULL: it has none */
+
     /* The same with BF16 weights for processors that multiply BF16 much faster than F32; both NULL where
      * there is no such way. split: writes rows TN_SPLIT_GROUP*g … of x to s. matmul_split: y from all rows of
      * s, j < m; k >= 1; the arithmetic is that of F32 (only additions round), but numbers below 2^-126 count
@@ -245,6 +247,20 @@ void tn_linear_all(tn_exec ex, const tn_product *p, int count, const float *x, s
 /* The same with strides: y[i*ldy + j], x[i*ldx + k], all F32, w[j*ldw + k]. Used for gradients. */
 void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx, const float *w, size_t ldw,
                    size_t n, size_t m, size_t k);
+
+/* Rows x [n, k] that are going to meet one block of F32 weights after the other: packed in the order in which
+ * the tiles of the tier need them, where it has such tiles and they are not too wide. Borrows x and the room,
+ * tn_rows_room floats, aligned to TN_ALIGN; NULL: as for matmul_f32, which then does the work. */
+typedef struct {
+    const float *x;
+    float *room;
+    size_t n, k;
+    int packed;
+} tn_rows;
+size_t tn_rows_room(size_t n, size_t k);
+tn_rows tn_rows_pack(const tn_kernels *k, const float *x, size_t n, size_t width, float *room);
+/* y[i*ldy + j] = sum_k x[i][k] * w[j][k]   i < n, j < m: the bits of matmul_f32. Serial. */
+void tn_matmul_rows(const tn_kernels *k, float *y, size_t ldy, const tn_rows *x, const float *w, size_t m);
 
 /* y[c] = sum_i x[c][i] * w[c][i]   c < count: the bits of k->dot, but the sums do not wait for each other. */
 void tn_dots(const tn_kernels *k, float *y, const float *const *x, const float *const *w, size_t count,

@@ -237,7 +237,7 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* What the tiers of this file have in common: everything but the products of integers. */
 /* clang-format off */
 #define FLOATS \
-    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
+    .matmul_f32 = matmul_f32, .tile_f32 = &tn_avx2_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
     .dot = dot, .axpy = axpy, .put_away = put_away, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */

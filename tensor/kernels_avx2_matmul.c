@@ -145,8 +145,8 @@ TN_INLINE void panel_step(__m256 *sum, const float *x, size_t ldx, const float *
 /* tn_panel_fn for all types, the panel being F32. Half of the lanes of 4 x 3 sums are 12 registers, which
  * leaves 3 for w and 1 for x: 7 loads for 12 FMAs. So lanes 0 to 7 go first along the whole of k, then 8 to
  * 15, for which all of it comes once more: PANEL_DEPTH keeps the four rows of x in L1. */
-static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
-                       float *lanes, int first, int last) {
+static void panel_tile(tn_place y, const float *x, size_t ldx, const float *panel, size_t k, float *lanes,
+                       int first, int last) {
     enum { SUMS = PANEL_ROWS * TN_PANEL_COLS };
     float x_rest[PANEL_ROWS][STEP] = {{0}};
     const size_t whole = k / STEP * STEP;
@@ -168,7 +168,7 @@ static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const f
     for (size_t i = 0; i < PANEL_ROWS; i++)
         for (size_t j = 0; j < TN_PANEL_COLS; j++, lanes += STEP) {
             const __m256 sum[2] = {_mm256_loadu_ps(lanes), _mm256_loadu_ps(lanes + HALF)};
-            y[i * ldy + j] = fold(sum);
+            y.y[i * y.down + j * y.right] = fold(sum);
         }
 }
 

@@ -219,7 +219,7 @@ static void fma_rounds(float *sink, size_t rounds) {
 /* What the tiers of this file have in common: everything but the products of integers. */
 /* clang-format off */
 #define FLOATS \
-    .matmul_f32 = matmul_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
+    .matmul_f32 = matmul_f32, .tile_f32 = &tn_avx512_f32, .matmul_f16 = matmul_f16, .matmul_bf16 = matmul_bf16, .reaching = reaching, \
     .dot = dot, .dots = tn_avx512_dots, .axpy = axpy, .axpys = axpys, .dots_axpys = tn_avx512_dots_axpys, .put_away = put_away, .add = add, .rmsnorm = rmsnorm, .rope = rope, .softmax = softmax, .swiglu = swiglu, .adam = adam, \
     .fma_rounds = fma_rounds
 /* clang-format on */

@@ -80,6 +80,15 @@ TN_INLINE void fold(float *y, size_t ldy, __m512 *sum, size_t rows, size_t cols)
     }
 }
 
+/* The same of whole tiles whose columns lie side by side in memory: y[i + j*right]. */
+TN_INLINE void fold_columns(float *y, size_t right, const __m512 *sum) {
+    TN_UNROLL for (size_t j = 0; j < COLS; j++) {
+        TN_UNROLL for (size_t i = 0; i < ROWS; i += 4)
+            _mm_storeu_ps(y + j * right + i, fold4(sum[i * COLS + j], sum[(i + 1) * COLS + j],
+                                                   sum[(i + 2) * COLS + j], sum[(i + 3) * COLS + j]));
+    }
+}
+
 /* The mask of a last step of `left` < 16 columns. */
 TN_INLINE __mmask16 rest(size_t left) {
     return (__mmask16)((1u << left) - 1);
@@ -289,8 +298,8 @@ TN_INLINE void panel_step(__m512 *sum, const float *x, const float *x4, size_t l
 }
 
 /* tn_panel_fn for all types: the panel is F32. */
-static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
-                       float *lanes, int first, int last) {
+static void panel_tile(tn_place y, const float *x, size_t ldx, const float *panel, size_t k, float *lanes,
+                       int first, int last) {
     enum { PANEL_LINE = COLS * STEP };
     __m512 sum[ROWS * COLS + 3];
     TN_UNROLL for (size_t i = 0; i < ROWS * COLS + 3; i++) sum[i] = _mm512_setzero_ps();
@@ -315,7 +324,10 @@ static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const f
     if (left > 0)
         step(sum, ROWS, COLS, TN_F32, x, ldx, (const unsigned char *)panel, STEP * sizeof *panel, rest(left));
     if (last) {
-        fold(y, ldy, sum, ROWS, COLS);
+        if (y.down == 1)
+            fold_columns(y.y, y.right, sum);
+        else
+            fold(y.y, y.down, sum, ROWS, COLS);
         return;
     }
     TN_UNROLL for (size_t i = 0; i < ROWS * COLS; i++) _mm512_storeu_ps(lanes + i * STEP, sum[i]);

@@ -35,9 +35,10 @@ void tn_neon_fma_rounds(float *sink, size_t rounds);
 
 /* A table's entries but for name, matmul_q8 and matmul_q4. */
 #define TN_NEON_COMMON                                                                                       \
-    .matmul_f32 = tn_neon_matmul_f32, .matmul_f16 = tn_neon_matmul_f16, .matmul_bf16 = tn_neon_matmul_bf16,  \
-    .quantize = tn_neon_quantize, .reaching = tn_scalar_reaching, .dot = tn_neon_dot, .axpy = tn_neon_axpy,  \
-    .add = tn_neon_add, .rmsnorm = tn_neon_rmsnorm, .rope = tn_neon_rope, .softmax = tn_neon_softmax,        \
-    .swiglu = tn_neon_swiglu, .adam = tn_neon_adam, .fma_rounds = tn_neon_fma_rounds
+    .matmul_f32 = tn_neon_matmul_f32, .tile_f32 = &tn_neon_f32, .matmul_f16 = tn_neon_matmul_f16,            \
+    .matmul_bf16 = tn_neon_matmul_bf16, .quantize = tn_neon_quantize, .reaching = tn_scalar_reaching,        \
+    .dot = tn_neon_dot, .axpy = tn_neon_axpy, .add = tn_neon_add, .rmsnorm = tn_neon_rmsnorm,                \
+    .rope = tn_neon_rope, .softmax = tn_neon_softmax, .swiglu = tn_neon_swiglu, .adam = tn_neon_adam,        \
+    .fma_rounds = tn_neon_fma_rounds
 
 #endif

@@ -163,8 +163,8 @@ TN_INLINE void panel_step(float32x4_t sum[][2], const float *x, size_t ldx, cons
 
 /* tn_panel_fn for all types, the panel being F32. Half of the lanes of 4 x 3 sums are 24 registers: 14 loads
  * for 24 FMAs, where the tile above needs 20. So lanes 0 to 7 go first along the whole of k, then 8 to 15. */
-static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
-                       float *lanes, int first, int last) {
+static void panel_tile(tn_place y, const float *x, size_t ldx, const float *panel, size_t k, float *lanes,
+                       int first, int last) {
     enum { SUMS = PANEL_ROWS * TN_PANEL_COLS };
     float x_rest[PANEL_ROWS][STEP] = {{0}};
     const size_t whole = k / STEP * STEP;
@@ -191,7 +191,7 @@ static void panel_tile(float *y, size_t ldy, const float *x, size_t ldx, const f
         for (size_t j = 0; j < TN_PANEL_COLS; j++, lanes += STEP) {
             float32x4_t sum[4];
             TN_UNROLL for (size_t q = 0; q < 4; q++) sum[q] = vld1q_f32(lanes + q * 4);
-            y[i * ldy + j] = fold(sum);
+            y.y[i * y.down + j * y.right] = fold(sum);
         }
 }
 

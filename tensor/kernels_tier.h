@@ -37,17 +37,25 @@ typedef void (*tn_tile_fn)(float *y, size_t ldy, const float *x, size_t ldx, con
                            size_t rows, size_t cols, size_t k);
 
 /* Where many rows share the weights, these are first unpacked into panels of a few columns, F32 and in the
- * order in which they are needed:  panel [ceil(k/16), TN_PANEL_COLS, 16], zeros beyond k. */
+ * order in which they are needed:  panel [ceil(k/16), TN_PANEL_COLS, 16], zeros beyond k. Where many weights
+ * share the rows, it is these that the pack of F32 unpacks. */
 enum { TN_PANEL_COLS = 3, TN_PANEL_DEPTH = 5120 };
 typedef void (*tn_pack_fn)(float *panel, const void *w, size_t ldw, size_t k);
+
+/* Where element [i, j] of a tile goes: y[i*down + j*right]; one of them is 1. */
+typedef struct {
+    float *y;
+    size_t down, right;
+} tn_place;
 
 /* tn_tile.panel_rows rows by TN_PANEL_COLS columns of matmul from a panel, k columns of what may be more: the
  * lanes of the sums begin as `lanes` [rows, cols, 16], or at 0 when it is the first of them, and go back
  * there, unless it is the last and they fold into y. x is read up to k and no further. */
-typedef void (*tn_panel_fn)(float *y, size_t ldy, const float *x, size_t ldx, const float *panel, size_t k,
+typedef void (*tn_panel_fn)(tn_place y, const float *x, size_t ldx, const float *panel, size_t k,
                             float *lanes, int first, int last);
+enum { TN_PANEL_MOST_ROWS = 8 };
 
-typedef struct {
+typedef struct tn_tile {
     tn_tile_fn fn;
     size_t rows;     /* at most in one call: as many sums as the registers hold */
     size_t w_size;   /* bytes of an element of w */

@@ -17,6 +17,10 @@
  *
  * After Goto & van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008; but
  * x needs no packing, as both operands already run along k.
+ *
+ * Where the same rows meet one block of weights after the other (tn_matmul_rows), x and w change places: the
+ * rows of x are unpacked into panels once, and for each strip of panel_rows rows of w, which stays in L1,
+ * comes each panel of x, and a tile of yᵀ from the two. No weight is copied then.
  */
 #include "tensor/kernels_tier.h"
 #include "tensor/swar.h"
@@ -46,30 +50,38 @@ typedef struct {
     size_t ldw, n, m, k;
 } operands;
 
-/* Asks for some of the lines of the three rows of w that will be unpacked next: those from `from` on. Behind
- * w's end this asks in vain. */
-static void ask_for(const unsigned char *w, size_t row_bytes, size_t from, size_t bytes) {
-    for (size_t j = 0; j < TN_PANEL_COLS; j++)
-        for (size_t at = from; at < from + bytes; at += LINE) TN_PREFETCH(w + j * row_bytes + at);
+/* Asks for bytes from … from+some-1 of so many rows of w, which come next. Behind w's end this asks in vain.
+ */
+static void ask_for(const unsigned char *w, size_t rows, size_t row_bytes, size_t from, size_t some) {
+    for (size_t j = 0; j < rows; j++)
+        for (size_t at = from; at < from + some; at += LINE) TN_PREFETCH(w + j * row_bytes + at);
+}
+
+/* How many of so many bytes to ask for each time, when there are so many times. */
+static size_t share(size_t bytes, size_t times) {
+    return (bytes / times + LINE) / LINE * LINE;
+}
+
+static size_t panel_floats(size_t k) {
+    return (k + TN_LANES - 1) / TN_LANES * TN_LANES * TN_PANEL_COLS;
 }
 
 /* n, m and k are those of a block: whole tiles, at most BLOCK_COLS columns. Meanwhile the rows of the next
  * block come nearer, in as many parts as there are strips. */
 static void block_from_panels(const tn_tile *tile, const operands *o, float *room, int first, int last) {
-    const size_t depth = (o->k + TN_LANES - 1) / TN_LANES * TN_LANES, size = TN_PANEL_COLS * depth;
     const size_t tile_lanes = tile->panel_rows * TN_PANEL_COLS * TN_LANES;
     const size_t row_bytes = o->ldw * tile->w_size, bytes = o->k * tile->w_size;
-    const size_t part = (bytes / (o->n / tile->panel_rows) + LINE) / LINE * LINE;
+    const size_t some = share(bytes, o->n / tile->panel_rows);
     const unsigned char *next = last ? o->w + BLOCK_COLS * row_bytes : o->w + bytes;
     float *lanes = room + BLOCK_COLS * TN_PANEL_DEPTH;
     const int parks = !(first && last);
     for (size_t j = 0; j < o->m; j += TN_PANEL_COLS)
-        tile->pack(room + j * depth, o->w + j * row_bytes, o->ldw, o->k);
-    for (size_t i = 0, asked = 0; i < o->n; i += tile->panel_rows, asked += part)
+        tile->pack(room + j / TN_PANEL_COLS * panel_floats(o->k), o->w + j * row_bytes, o->ldw, o->k);
+    for (size_t i = 0, asked = 0; i < o->n; i += tile->panel_rows, asked += some)
         for (size_t j = 0; j < o->m; j += TN_PANEL_COLS) {
-            if (asked < bytes) ask_for(next + j * row_bytes, row_bytes, asked, part);
-            tile->panel(o->y + i * o->ldy + j, o->ldy, o->x + i * o->ldx, o->ldx,
-                        room + j / TN_PANEL_COLS * size, o->k, lanes, first, last);
+            if (asked < bytes) ask_for(next + j * row_bytes, TN_PANEL_COLS, row_bytes, asked, some);
+            tile->panel((tn_place){o->y + i * o->ldy + j, o->ldy, 1}, o->x + i * o->ldx, o->ldx,
+                        room + j / TN_PANEL_COLS * panel_floats(o->k), o->k, lanes, first, last);
             if (parks) lanes += tile_lanes;
         }
 }
@@ -125,4 +137,49 @@ void tn_matmul_tiled(const tn_tile *tile, float *y, size_t ldy, const float *x, 
     below.n -= whole.n;
     below.m = whole.m;
     direct(tile, &below);
+}
+
+/* ---- Rows that many weights meet ---- */
+
+static size_t panels_of(size_t n) {
+    return (n + TN_PANEL_COLS - 1) / TN_PANEL_COLS;
+}
+
+/* The first row of panel p. The last panel begins before its turn where n is no multiple of 3, as the last
+ * strip of w does: what is computed twice has the same bits. */
+static size_t row_of_panel(const tn_rows *x, size_t p) {
+    return min_size(p * TN_PANEL_COLS, x->n - TN_PANEL_COLS);
+}
+
+size_t tn_rows_room(size_t n, size_t k) {
+    const size_t packed = panels_of(n) * panel_floats(k);
+    return packed > TN_MATMUL_ROOM ? packed : TN_MATMUL_ROOM;
+}
+
+tn_rows tn_rows_pack(const tn_kernels *k, const float *x, size_t n, size_t width, float *room) {
+    const tn_tile *tile = k->tile_f32;
+    tn_rows rows = {.x = x, .room = room, .n = n, .k = width};
+    rows.packed = room && tile && n >= FEW_ROWS && width > 0 && width <= tile->panel_depth;
+    for (size_t p = 0; p < panels_of(n) && rows.packed; p++)
+        tile->pack(room + p * panel_floats(width), x + row_of_panel(&rows, p) * width, width, width);
+    return rows;
+}
+
+void tn_matmul_rows(const tn_kernels *k, float *y, size_t ldy, const tn_rows *x, const float *w, size_t m) {
+    const tn_tile *tile = k->tile_f32;
+    if (!x->packed || m < tile->panel_rows) {
+        k->matmul_f32(y, ldy, x->x, x->k, w, x->k, x->n, m, x->k, x->packed ? NULL : x->room);
+        return;
+    }
+    _Alignas(TN_ALIGN) float lanes[TN_PANEL_MOST_ROWS * TN_PANEL_COLS * TN_LANES];
+    const size_t bytes = x->k * sizeof *w, panels = panels_of(x->n), some = share(bytes, panels);
+    for (size_t at = 0; at < m; at += tile->panel_rows) {
+        const size_t j = min_size(at, m - tile->panel_rows);
+        const float *strip = w + j * x->k, *next = strip + tile->panel_rows * x->k;
+        for (size_t p = 0, asked = 0; p < panels; p++, asked += some) {
+            if (asked < bytes) ask_for((const unsigned char *)next, tile->panel_rows, bytes, asked, some);
+            tile->panel((tn_place){y + row_of_panel(x, p) * ldy + j, 1, ldy}, strip, x->k,
+                        x->room + p * panel_floats(x->k), x->k, lanes, 1, 1);
+        }
+    }
 }

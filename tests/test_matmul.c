@@ -296,6 +296,37 @@ static void matmul_over_threads(void) {
         }
 }
 
+/* Rows packed once for several blocks of weights: the bits of matmul_f32, and nothing written outside of y or
+ * of the room, whatever is left over beside whole tiles; and where rows are too few or too wide to be packed.
+ */
+static void same_bits_from_packed_rows(void) {
+    static const size_t widths[] = {1, 15, 16, 17, 48, 63, 897, 1024, 5121};
+    const tn_kernels *t;
+    for (int i = 0; (t = tn_kernels_at(i)) != NULL; i++) {
+        tn_rng r = tn_rng_seed(SEED + 8);
+        for (size_t c = 0; c < sizeof widths / sizeof *widths; c++)
+            for (size_t n = 1; n <= 50; n += n < 14 ? 6 : 1) {
+                const size_t k = widths[c], m = n % 2 ? 5 : 45 + n, size = tn_rows_room(n, k);
+                problem p = problem_make(&r, TN_F32, n, m, k, 0, 0);
+                float *own = aligned_alloc(64, (size + 16) / 16 * 64), *y = malloc((n + 1) * p.ldy * 4);
+                memcpy(y, p.y, (n + 1) * p.ldy * 4);
+                for (size_t j = 0; j < size; j++) own[j] = NAN;
+                own[size] = GUARD;
+                t->matmul_f32(p.y, p.ldy, p.x, k, p.w, k, n, m, k, NULL);
+                const tn_rows rows = tn_rows_pack(t, p.x, n, k, own);
+                CHECK_INT(rows.packed, t->tile_f32 && n >= 16 && k <= 1024);
+                tn_matmul_rows(t, y, p.ldy, &rows, (const float *)(const void *)p.w, m / 3);
+                tn_matmul_rows(t, y + m / 3, p.ldy, &rows, (const float *)(const void *)p.w + m / 3 * k,
+                               m - m / 3);
+                if (!CHECK(memcmp(y, p.y, (n + 1) * p.ldy * 4) == 0) || !CHECK(own[size] == GUARD))
+                    printf("%s n=%zu m=%zu k=%zu\n", t->name, n, m, k);
+                free(own);
+                free(y);
+                problem_free(&p);
+            }
+    }
+}
+
 static void transpose(void) {
     static float src[70 * 75], dst[75 * 70 + 1];
     for (int i = 0; i < 70 * 75; i++) src[i] = (float)i;
@@ -318,6 +349,7 @@ void test_matmul(void) {
     RUN(special_values);
     RUN(same_bits_in_any_batch);
     RUN(same_bits_from_panels);
+    RUN(same_bits_from_packed_rows);
     RUN(same_bits_in_both_vector_tiers);
     RUN(linear_over_threads_and_chunks);
     RUN(matmul_over_threads);
