@@ -136,6 +136,33 @@ static void picks_the_largest(void) {
     }
 }
 
+/* Quickselect against counting: values of any kind, few different ones, ascending, descending and all equal.
+ */
+static void finds_the_kth(void) {
+    enum { MOST = 130 };
+    tn_rng rng = tn_rng_seed(12);
+    for (int kind = 0; kind < 5; kind++)
+        for (size_t n = 1; n <= MOST; n += n < 9 ? 1 : 11)
+            for (size_t k = 1; k <= n; k += k < 9 ? 1 : 7) {
+                float v[MOST];
+                for (size_t i = 0; i < n; i++)
+                    v[i] = kind == 0   ? tn_rng_normal(&rng)
+                           : kind == 1 ? (float)tn_rng_below(&rng, 5)
+                           : kind == 2 ? (float)i
+                           : kind == 3 ? -(float)i
+                                       : 7;
+                float kth = sae_topk_kth(v, n, k);
+                size_t larger = 0, first = 0, equal = 0;
+                for (size_t i = 0; i < n; i++) {
+                    larger += v[i] > kth;
+                    equal += v[i] == kth;
+                    first += i < k && v[i] >= kth;
+                }
+                CHECK(larger < k && k <= larger + equal);
+                CHECK_INT(first, k);
+            }
+}
+
 static void topk_ties_few_and_nan(void) {
     sae_config cfg = {.d_in = 1, .d_sae = 6, .architecture = SAE_TOPK, .k = 3};
     sae_model s;
@@ -359,6 +386,7 @@ void test_arch(void) {
     RUN(follow_their_formulas);
     RUN(jumprelu_is_strict);
     RUN(picks_the_largest);
+    RUN(finds_the_kth);
     RUN(topk_ties_few_and_nan);
     RUN(refuses_bad_settings);
     RUN(folding_keeps_what_it_computes);
