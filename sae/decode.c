@@ -22,7 +22,7 @@ typedef struct {
 
 static void ask(const decode_job *job, const sae_entry *list, size_t n) {
     size_t d = (size_t)job->s->cfg.d_in;
-    for (size_t j = 0; j < n; j++) tn_prefetch_row(job->s->w_dec + list[j].at * d, d);
+    for (size_t j = 0; j < n; j++) tn_prefetch(job->s->w_dec + list[j].at * d, d * sizeof(float));
 }
 
 /* xhat [D] += n entries, at most AT_ONCE. */

@@ -143,7 +143,7 @@ static void flush(const sae_search *s, half *p) {
 
 static void ask_for(const sae_search *s, products *p, const float *x, const float *w, float *z) {
     half *h = &p->halves[p->filling];
-    if (p->seldom) tn_prefetch_row(w, s->d);
+    if (p->seldom) tn_prefetch(w, s->d * sizeof *w);
     h->x[h->n] = x;
     h->w[h->n] = w;
     h->z[h->n++] = z;

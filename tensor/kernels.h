@@ -250,7 +250,8 @@ void tn_matmul_f32(tn_exec ex, float *y, size_t ldy, const float *x, size_t ldx,
 
 /* Rows x [n, k] that are going to meet one block of F32 weights after the other: packed in the order in which
  * the tiles of the tier need them, where it has such tiles and they are not too wide. Borrows x and the room,
- * tn_rows_room floats, aligned to TN_ALIGN; NULL: as for matmul_f32, which then does the work. */
+ * tn_rows_room floats (SIZE_MAX on overflow), aligned to TN_ALIGN; NULL: as for matmul_f32, which then does
+ * the work. */
 typedef struct {
     const float *x;
     float *room;

@@ -29,7 +29,6 @@ enum {
     BLOCK_COLS = 24,   /* a multiple of TN_PANEL_COLS */
     PARKED_ROWS = 128, /* a multiple of every tier's panel_rows */
     FEW_ROWS = 16,     /* fewer are not worth unpacking for */
-    LINE = 64,         /* bytes */
     BLOCK_BYTES = 256 * 1024
 };
 
@@ -50,16 +49,14 @@ typedef struct {
     size_t ldw, n, m, k;
 } operands;
 
-/* Asks for bytes from … from+some-1 of so many rows of w, which come next. Behind w's end this asks in vain.
- */
+/* Asks for some bytes, from `from` on, of so many rows of w that come next; behind w's end, in vain. */
 static void ask_for(const unsigned char *w, size_t rows, size_t row_bytes, size_t from, size_t some) {
-    for (size_t j = 0; j < rows; j++)
-        for (size_t at = from; at < from + some; at += LINE) TN_PREFETCH(w + j * row_bytes + at);
+    for (size_t j = 0; j < rows; j++) tn_prefetch(w + j * row_bytes + from, some);
 }
 
 /* How many of so many bytes to ask for each time, when there are so many times. */
 static size_t share(size_t bytes, size_t times) {
-    return (bytes / times + LINE) / LINE * LINE;
+    return (bytes / times + TN_LINE) / TN_LINE * TN_LINE;
 }
 
 static size_t panel_floats(size_t k) {
@@ -71,17 +68,17 @@ static size_t panel_floats(size_t k) {
 static void block_from_panels(const tn_tile *tile, const operands *o, float *room, int first, int last) {
     const size_t tile_lanes = tile->panel_rows * TN_PANEL_COLS * TN_LANES;
     const size_t row_bytes = o->ldw * tile->w_size, bytes = o->k * tile->w_size;
-    const size_t some = share(bytes, o->n / tile->panel_rows);
+    const size_t size = panel_floats(o->k), some = share(bytes, o->n / tile->panel_rows);
     const unsigned char *next = last ? o->w + BLOCK_COLS * row_bytes : o->w + bytes;
     float *lanes = room + BLOCK_COLS * TN_PANEL_DEPTH;
     const int parks = !(first && last);
     for (size_t j = 0; j < o->m; j += TN_PANEL_COLS)
-        tile->pack(room + j / TN_PANEL_COLS * panel_floats(o->k), o->w + j * row_bytes, o->ldw, o->k);
+        tile->pack(room + j / TN_PANEL_COLS * size, o->w + j * row_bytes, o->ldw, o->k);
     for (size_t i = 0, asked = 0; i < o->n; i += tile->panel_rows, asked += some)
         for (size_t j = 0; j < o->m; j += TN_PANEL_COLS) {
             if (asked < bytes) ask_for(next + j * row_bytes, TN_PANEL_COLS, row_bytes, asked, some);
             tile->panel((tn_place){o->y + i * o->ldy + j, o->ldy, 1}, o->x + i * o->ldx, o->ldx,
-                        room + j / TN_PANEL_COLS * panel_floats(o->k), o->k, lanes, first, last);
+                        room + j / TN_PANEL_COLS * size, o->k, lanes, first, last);
             if (parks) lanes += tile_lanes;
         }
 }
@@ -152,7 +149,8 @@ static size_t row_of_panel(const tn_rows *x, size_t p) {
 }
 
 size_t tn_rows_room(size_t n, size_t k) {
-    const size_t packed = panels_of(n) * panel_floats(k);
+    size_t packed = 0;
+    if (tn_mul_size(panels_of(n), panel_floats(k), &packed)) return SIZE_MAX;
     return packed > TN_MATMUL_ROOM ? packed : TN_MATMUL_ROOM;
 }
 

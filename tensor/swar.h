@@ -43,10 +43,10 @@ static inline uint64_t tn_hash_bytes(const char *p, size_t n) {
 #define TN_PREFETCH(p) ((void)(p))
 #endif
 
-/* Asks for all of a row [n], line by line. */
-static inline void tn_prefetch_row(const float *row, size_t n) {
-    enum { LINE_FLOATS = 64 / sizeof(float) };
-    for (size_t i = 0; i < n; i += LINE_FLOATS) TN_PREFETCH(row + i);
+/* Asks for so many bytes at p, line by line. */
+enum { TN_LINE = 64 };
+static inline void tn_prefetch(const void *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += TN_LINE) TN_PREFETCH((const char *)p + i);
 }
 
 /* How many bytes lie before the first marked one; 8 when none is marked. m has no bits but marks. */

@@ -136,7 +136,7 @@ static void picks_the_largest(void) {
     }
 }
 
-/* Quickselect against counting: values of any kind, few different ones, ascending, descending and all equal.
+/* Quickselect against counting: values of any kind, a few different ones, ascending, descending, all equal.
  */
 static void finds_the_kth(void) {
     enum { MOST = 130 };

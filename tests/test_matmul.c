@@ -297,8 +297,7 @@ static void matmul_over_threads(void) {
 }
 
 /* Rows packed once for several blocks of weights: the bits of matmul_f32, and nothing written outside of y or
- * of the room, whatever is left over beside whole tiles; and where rows are too few or too wide to be packed.
- */
+ * of the room, whatever is left over beside whole tiles; also where rows are too few or too wide for it. */
 static void same_bits_from_packed_rows(void) {
     static const size_t widths[] = {1, 15, 16, 17, 48, 63, 897, 1024, 5121};
     const tn_kernels *t;
